@@ -1,0 +1,53 @@
+"""What every checkpoint gives: canonical tensors, read row by row, and GGUF metadata. Names are GGUF's (`blk.3.attn_q.weight`)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LazyTensor:
+    """One tensor that stays on disk until rows of it are asked for.
+
+    Attributes:
+        name: canonical name, GGUF's.
+        shape: NumPy order (slowest first; the last axis is the row), the reverse of GGUF's `ne`.
+        format: name of the format it is stored in (`F32`, `BF16`, `Q4_K`, …).
+        read_rows: (start, stop) → float32 (stop - start, columns); rows count over all leading axes, so an expert
+            tensor (experts, out, in) has experts · out rows. Safe to call from several threads at once.
+        raw_rows: (start, stop) → uint8 (stop - start, row_bytes), the stored bytes, for a tensor copied as it is.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    format: str
+    read_rows: Callable[[int, int], NDArray[np.float32]]
+    raw_rows: Callable[[int, int], NDArray[np.uint8]]
+
+    @property
+    def columns(self) -> int:
+        """Weights in one row."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def rows(self) -> int:
+        """Rows over all leading axes."""
+        return prod(self.shape[:-1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A model on disk as canonical tensors and GGUF metadata, whatever files it came from.
+
+    Attributes:
+        metadata: GGUF key → value, tokenizer included: `GGUFValue`s of `pennyweight.containers.gguf`, in file order.
+        tensors: canonical tensors in the source's order.
+        source: the path or name it was read from, for messages.
+    """
+
+    metadata: Mapping[str, object]
+    tensors: tuple[LazyTensor, ...]
+    source: str

@@ -1,0 +1,1 @@
+"""core: errors, units, progress and row-parallel work; imports nothing of ours."""

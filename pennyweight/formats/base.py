@@ -1,0 +1,86 @@
+"""What a format is: one value that declares its layout once; sizes, offsets and bits per weight are derived from it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pennyweight.core.errors import ShapeError
+
+Blocks = NDArray[np.void]
+"""Structured array of a format's `layout`, one element per block, shape (rows, blocks per row)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockFormat:
+    """How rows of numbers become bytes. A format of single numbers (F16) is one whose block holds one weight.
+
+    Attributes:
+        name: the field's name, as `ggml_type_name` prints it in capitals (`Q4_K`, `IQ4_XS`, `BF16`).
+        ggml_type: the id in GGUF files; None for a format that GGUF does not have (FP8).
+        block_size: weights in one block; a row's length must be a multiple of it.
+        layout: NumPy structured dtype of one block, little-endian, packed; its itemsize is the block's bytes.
+        encode_blocks: (weights, importance) → blocks, where weights is float32 (rows, blocks, block_size),
+            importance is float32 (blocks, block_size), shared by all rows, or None, and blocks has dtype `layout`
+            and shape (rows, blocks). Weights are finite. None where Pennyweight only reads the format.
+        decode_blocks: blocks of shape (rows, blocks) → float32 (rows, blocks, block_size).
+        uses_importance: whether `importance` changes the bytes at all.
+        source: where the layout and the search are defined.
+    """
+
+    name: str
+    ggml_type: int | None
+    block_size: int
+    layout: np.dtype
+    encode_blocks: Callable[[NDArray[np.float32], NDArray[np.float32] | None], Blocks]
+    decode_blocks: Callable[[Blocks], NDArray[np.float32]]
+    uses_importance: bool
+    source: str
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one block."""
+        return self.layout.itemsize
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Stored bits per weight, scales included."""
+        return 8 * self.block_bytes / self.block_size
+
+    def row_bytes(self, columns: int) -> int:
+        """Bytes of one row of `columns` weights. Raises: ShapeError where the row is not whole blocks."""
+        if columns % self.block_size:
+            raise ShapeError(
+                f"{self.name} needs rows in multiples of {self.block_size} weights, got {columns}; "
+                f"use {'Q8_0 (32)' if columns % 32 == 0 else 'F16'} or pad the row"
+            )
+        return columns // self.block_size * self.block_bytes
+
+    def encode(self, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        """Encode rows, by definition (readable NumPy; `pennyweight.kernels.encode` gives the same bytes, fast).
+
+        Args:
+            rows: float32 (rows, columns), finite.
+            importance: float32 (columns,), mean x² of the activation that meets each column, or None.
+
+        Returns:
+            uint8 (rows, row_bytes).
+        """
+        count, columns = rows.shape
+        row_bytes = self.row_bytes(columns)
+        blocks = rows.astype(np.float32, copy=False).reshape(count, -1, self.block_size)
+        if importance is not None:
+            if importance.shape != (columns,):
+                raise ShapeError(f"{self.name}: importance has shape {importance.shape}, wanted ({columns},)")
+            importance = importance.astype(np.float32, copy=False).reshape(-1, self.block_size)
+        packed = np.ascontiguousarray(self.encode_blocks(blocks, importance))
+        return packed.view(np.uint8).reshape(count, row_bytes)
+
+    def decode(self, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Decode uint8 (rows, row_bytes) → float32 (rows, columns), bit for bit what llama.cpp reads."""
+        count, row_bytes = data.shape
+        if row_bytes % self.block_bytes:
+            raise ShapeError(f"{self.name} rows are multiples of {self.block_bytes} bytes, got {row_bytes}")
+        blocks = np.ascontiguousarray(data).view(self.layout).reshape(count, -1)
+        return self.decode_blocks(blocks).astype(np.float32, copy=False).reshape(count, -1)

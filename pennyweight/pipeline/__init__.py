@@ -1,0 +1,1 @@
+"""pipeline: walks over whole models; `stream` goes tensor by tensor."""

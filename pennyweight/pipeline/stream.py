@@ -1,0 +1,105 @@
+"""Quantize tensor by tensor, a slab of rows per thread: read, check, encode, write. Nothing holds a whole tensor.
+
+Each thread takes the next slab and carries it all the way from the source to the output, so that while one thread
+waits for the disk another encodes; a tensor of 15 GB passes through the same few megabytes as one of 15 kB.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pennyweight import kernels
+from pennyweight.checkpoints.base import LazyTensor
+from pennyweight.core.errors import BadWeights
+from pennyweight.core.parallel import each_in_threads
+from pennyweight.formats.base import BlockFormat
+
+SLAB_WEIGHTS = 1 << 20
+"""Weights of one slab: 4 MiB as float32. A few such slabs stay in the last-level cache between reading and encoding;
+1 << 18 and 1 << 24 were both slower (benchmarks/quantize.py --slab)."""
+
+WriteRows = Callable[[str, int, NDArray[np.uint8]], None]
+"""(tensor name, first row, uint8 (rows, row_bytes)); called from several threads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorPlan:
+    """One tensor on its way to one format.
+
+    Attributes:
+        tensor: where the rows come from.
+        format: what they become; where it is the format they are stored in, their bytes are copied.
+        importance: float32 (matrices, columns), one row for each leading index of the tensor (an expert), or None.
+    """
+
+    tensor: LazyTensor
+    format: BlockFormat
+    importance: NDArray[np.float32] | None = None
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the stored bytes are kept as they are."""
+        return self.tensor.format == self.format.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slab:
+    """Rows [start, stop) of a tensor, all of one matrix where importance differs by matrix."""
+
+    plan: TensorPlan
+    start: int
+    stop: int
+    importance: NDArray[np.float32] | None
+
+
+def stream(
+    plans: Iterable[TensorPlan],
+    write_rows: WriteRows,
+    *,
+    threads: int,
+    advance: Callable[[int], None] = lambda weights: None,
+    slab_weights: int = SLAB_WEIGHTS,
+) -> None:
+    """Encode every tensor of `plans` and hand the rows to `write_rows`; the bytes do not depend on threads or slabs.
+
+    Raises:
+        BadWeights: a weight is NaN or infinite; names the tensor, row and column.
+    """
+
+    def carry(slab: Slab) -> None:
+        plan = slab.plan
+        if plan.is_copy:
+            data = plan.tensor.raw_rows(slab.start, slab.stop)
+        else:
+            rows = plan.tensor.read_rows(slab.start, slab.stop)
+            _require_finite(rows, plan.tensor.name, slab.start)
+            data = kernels.encode(plan.format, rows, slab.importance)
+        write_rows(plan.tensor.name, slab.start, data)
+        advance((slab.stop - slab.start) * plan.tensor.columns)
+
+    each_in_threads(carry, _slabs(plans, slab_weights), threads)
+
+
+def _slabs(plans: Iterable[TensorPlan], slab_weights: int) -> Iterator[Slab]:
+    for plan in plans:
+        matrices = 1 if plan.importance is None else len(plan.importance)
+        matrix_rows = plan.tensor.rows // matrices
+        step = max(1, slab_weights // max(1, plan.tensor.columns))
+        for matrix in range(matrices):
+            importance = None if plan.importance is None else plan.importance[matrix]
+            first, last = matrix * matrix_rows, (matrix + 1) * matrix_rows
+            for start in range(first, last, step):
+                yield Slab(plan=plan, start=start, stop=min(start + step, last), importance=importance)
+
+
+def _require_finite(rows: NDArray[np.float32], name: str, first_row: int) -> None:
+    # min and max carry NaN and show infinity: two vector passes in cache, no temporary of the slab's size.
+    if np.isfinite(rows.min(initial=0)) and np.isfinite(rows.max(initial=0)):
+        return
+    row, column = np.argwhere(~np.isfinite(rows))[0]
+    raise BadWeights(
+        f"{name} holds {rows[row, column]} at row {first_row + row}, column {column}; "
+        "the checkpoint is damaged, nothing was written"
+    )
