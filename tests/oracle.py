@@ -15,7 +15,8 @@ _FLOATS = ctypes.POINTER(ctypes.c_float)
 def library() -> ctypes.CDLL:
     """xllamacpp's shared object; found without importing it, so that llama.cpp prints nothing."""
     spec = importlib.util.find_spec("xllamacpp")
-    assert spec and spec.origin
+    assert spec is not None
+    assert spec.origin is not None
     lib = ctypes.CDLL(str(next(Path(spec.origin).parent.glob("xllamacpp*.so"))))
     lib.ggml_quantize_chunk.restype = ctypes.c_size_t
     lib.ggml_quantize_chunk.argtypes = [ctypes.c_int, _FLOATS, ctypes.c_void_p, *[ctypes.c_int64] * 3, _FLOATS]
@@ -23,6 +24,7 @@ def library() -> ctypes.CDLL:
     lib.ggml_row_size.argtypes = [ctypes.c_int, ctypes.c_int64]
     lib.ggml_blck_size.restype = ctypes.c_int64
     lib.ggml_type_size.restype = ctypes.c_size_t
+    lib.ggml_type_name.restype = ctypes.c_char_p
     return lib
 
 
@@ -45,9 +47,17 @@ def ggml_encode(
     return out
 
 
+_NUMBERS = {"F16": "ggml_fp16_to_fp32_row", "BF16": "ggml_bf16_to_fp32_row"}
+
+
+def ggml_name(name: str) -> str:
+    """Our name of a format as ggml spells it in its functions: `Q4_K` → `q4_K`, `IQ4_XS` → `iq4_xs`."""
+    return name.lower().replace("_k", "_K")
+
+
 def ggml_decode(name: str, data: NDArray[np.uint8], columns: int) -> NDArray[np.float32]:
-    """`dequantize_row_<name>` (ggml's spelling: `q4_K`, `iq4_xs`) of uint8 (rows, row_bytes) → float32."""
-    function = getattr(library(), f"dequantize_row_{name}")
+    """`dequantize_row_<name>` (our spelling or ggml's; F16 and BF16 too) of uint8 (rows, row_bytes) → float32."""
+    function = getattr(library(), _NUMBERS.get(name, f"dequantize_row_{ggml_name(name)}"))
     function.restype = None
     function.argtypes = [ctypes.c_void_p, _FLOATS, ctypes.c_int64]
     data = np.ascontiguousarray(data)
@@ -57,7 +67,10 @@ def ggml_decode(name: str, data: NDArray[np.uint8], columns: int) -> NDArray[np.
 
 
 def hard_rows(columns: int, seed: int = 7) -> NDArray[np.float32]:
-    """Float32 rows that reach the corners of the searches: random, heavy-tailed, constant, tiny, huge, sparse, tied."""
+    """Float32 rows that reach the corners of the searches: random, heavy-tailed, constant, tiny, huge, sparse, tied.
+
+    Some pass float16's range either way (scales become 0 or infinity), some hold zeros of both signs.
+    """
     rng = np.random.default_rng(seed)
     rows = [
         rng.standard_normal(columns),
@@ -78,8 +91,16 @@ def hard_rows(columns: int, seed: int = 7) -> NDArray[np.float32]:
         np.where(rng.random(columns) < 0.5, 1.0, -1.0),
         np.repeat(rng.standard_normal(columns // 32), 32),
         rng.standard_normal(columns) * np.repeat(10.0 ** rng.integers(-9, 3, columns // 32), 32),
+        rng.standard_normal(columns) * 1e-41,
+        rng.standard_normal(columns) * 1e7,
+        np.where(rng.random(columns) < 0.5, 0.0, -0.0),
+        np.where(
+            rng.random(columns) < 0.2, rng.standard_normal(columns), np.where(rng.random(columns) < 0.5, 0.0, -0.0)
+        ),
     ]
-    return np.array(rows, np.float32)
+    # Subnormal numbers are meant.
+    with np.errstate(under="ignore"):
+        return np.array(rows, np.float32)
 
 
 def hard_importances(columns: int, seed: int = 11) -> dict[str, NDArray[np.float32]]:

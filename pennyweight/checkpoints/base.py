@@ -3,9 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pennyweight.containers.gguf import GGUFValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +19,7 @@ class LazyTensor:
         name: canonical name, GGUF's.
         shape: NumPy order (slowest first; the last axis is the row), the reverse of GGUF's `ne`.
         format: name of the format it is stored in (`F32`, `BF16`, `Q4_K`, …).
+        nbytes: bytes of all rows in that format, without padding.
         read_rows: (start, stop) → float32 (stop - start, columns); rows count over all leading axes, so an expert
             tensor (experts, out, in) has experts · out rows. Safe to call from several threads at once.
         raw_rows: (start, stop) → uint8 (stop - start, row_bytes), the stored bytes, for a tensor copied as it is.
@@ -24,6 +28,7 @@ class LazyTensor:
     name: str
     shape: tuple[int, ...]
     format: str
+    nbytes: int
     read_rows: Callable[[int, int], NDArray[np.float32]]
     raw_rows: Callable[[int, int], NDArray[np.uint8]]
 
@@ -43,11 +48,13 @@ class Checkpoint:
     """A model on disk as canonical tensors and GGUF metadata, whatever files it came from.
 
     Attributes:
-        metadata: GGUF key → value, tokenizer included: `GGUFValue`s of `pennyweight.containers.gguf`, in file order.
+        metadata: GGUF key → typed value, tokenizer included, in file order.
         tensors: canonical tensors in the source's order.
         source: the path or name it was read from, for messages.
+        files: the files it is read from, which an output must not replace.
     """
 
-    metadata: Mapping[str, object]
+    metadata: Mapping[str, GGUFValue]
     tensors: tuple[LazyTensor, ...]
     source: str
+    files: tuple[Path, ...]

@@ -2,11 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pennyweight.core.errors import ShapeError
+from pennyweight.core.errors import BadRequest, ShapeError
+
+Floats = NDArray[Any]
+"""Float32. `Any`, here and below: NumPy's stubs believe that float32 · uint8 is float64 and uint8 & 15 a signed int."""
+
+Codes = NDArray[Any]
+"""Uint8: codes, or bytes they are packed into."""
 
 Blocks = NDArray[np.void]
 """Structured array of a format's `layout`, one element per block, shape (rows, blocks per row)."""
@@ -33,10 +40,15 @@ class BlockFormat:
     ggml_type: int | None
     block_size: int
     layout: np.dtype
-    encode_blocks: Callable[[NDArray[np.float32], NDArray[np.float32] | None], Blocks]
+    encode_blocks: Callable[[NDArray[np.float32], NDArray[np.float32] | None], Blocks] | None
     decode_blocks: Callable[[Blocks], NDArray[np.float32]]
     uses_importance: bool
     source: str
+
+    @property
+    def writable(self) -> bool:
+        """Whether Pennyweight encodes this format, or only reads it."""
+        return self.encode_blocks is not None
 
     @property
     def block_bytes(self) -> int:
@@ -66,15 +78,23 @@ class BlockFormat:
 
         Returns:
             uint8 (rows, row_bytes).
+
+        Raises:
+            ShapeError: rows that are not whole blocks, or importance of another length.
+            BadRequest: a format that is only read.
         """
+        if self.encode_blocks is None:
+            raise BadRequest(f"{self.name} can be read but not written; choose a format of pennyweight.formats.ALL")
         count, columns = rows.shape
         row_bytes = self.row_bytes(columns)
-        blocks = rows.astype(np.float32, copy=False).reshape(count, -1, self.block_size)
+        blocks = rows.astype(np.float32, copy=False).reshape(count, columns // self.block_size, self.block_size)
         if importance is not None:
             if importance.shape != (columns,):
                 raise ShapeError(f"{self.name}: importance has shape {importance.shape}, wanted ({columns},)")
             importance = importance.astype(np.float32, copy=False).reshape(-1, self.block_size)
-        packed = np.ascontiguousarray(self.encode_blocks(blocks, importance))
+        # The searches divide by zero and overflow as C does, silently: infinity and NaN lose every comparison.
+        with np.errstate(all="ignore"):
+            packed = np.ascontiguousarray(self.encode_blocks(blocks, importance))
         return packed.view(np.uint8).reshape(count, row_bytes)
 
     def decode(self, data: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -82,5 +102,8 @@ class BlockFormat:
         count, row_bytes = data.shape
         if row_bytes % self.block_bytes:
             raise ShapeError(f"{self.name} rows are multiples of {self.block_bytes} bytes, got {row_bytes}")
-        blocks = np.ascontiguousarray(data).view(self.layout).reshape(count, -1)
-        return self.decode_blocks(blocks).astype(np.float32, copy=False).reshape(count, -1)
+        per_row = row_bytes // self.block_bytes
+        blocks = np.ascontiguousarray(data).view(self.layout).reshape(count, per_row)
+        # Hostile bytes hold infinite scales; what they decode to is defined, so NumPy has nothing to warn of.
+        with np.errstate(all="ignore"):
+            return self.decode_blocks(blocks).astype(np.float32, copy=False).reshape(count, per_row * self.block_size)

@@ -1,0 +1,43 @@
+"""Q4_0: 32 weights in 18 bytes, 4.5 bits per weight.
+
+    w[i] = d * (q[i] - 8)      i in 0..31, q in 0..15
+
+    bytes 0..1 d, 2..17 codes: byte j holds q[j] in its low four bits and q[j + 16] in its high.
+
+Source: llama.cpp ggml-common.h `block_q4_0`, ggml-quants.c `quantize_row_q4_0_{ref,impl}`, `dequantize_row_q4_0`.
+"""
+
+import numpy as np
+
+from pennyweight.formats.base import BlockFormat, Blocks, Floats
+from pennyweight.formats.classic import encode_symmetric, pack_nibbles, unpack_nibbles
+
+LAYOUT = np.dtype([("d", "<f2"), ("qs", "u1", 16)])
+
+TOP = 8
+
+
+def encode_blocks(weights: Floats, importance: Floats | None) -> Blocks:
+    d, codes = encode_symmetric(weights, importance, TOP)
+    blocks = np.zeros(d.shape, LAYOUT)
+    blocks["d"] = d.astype(np.float16)
+    blocks["qs"] = pack_nibbles(codes)
+    return blocks
+
+
+def decode_blocks(blocks: Blocks) -> Floats:
+    codes = unpack_nibbles(blocks["qs"])
+    d = blocks["d"].astype(np.float32)[..., None]
+    return d * (codes.astype(np.float32) - np.float32(TOP))
+
+
+Q4_0 = BlockFormat(
+    name="Q4_0",
+    ggml_type=2,
+    block_size=32,
+    layout=LAYOUT,
+    encode_blocks=encode_blocks,
+    decode_blocks=decode_blocks,
+    uses_importance=True,
+    source="llama.cpp ggml-common.h block_q4_0",
+)

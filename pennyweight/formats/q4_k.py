@@ -1,0 +1,49 @@
+"""Q4_K: 256 weights in 144 bytes, 4.5 bits per weight.
+
+Eight sub-blocks of 32 weights, each with a 6-bit scale and a 6-bit minimum:
+
+    w[s, i] = d * scale[s] * q[s, i] - dmin * minimum[s]      s in 0..7, i in 0..31, q in 0..15
+
+    bytes 0..1 d, 2..3 dmin, 4..15 scales and minimums (`six_bit`), 16..143 codes: byte 32·p + i of these holds
+    q[2p, i] in its low four bits and q[2p + 1, i] in its high four.
+
+Source: llama.cpp ggml-common.h `block_q4_K`, ggml-quants.c `quantize_row_q4_K_{ref,impl}`, `dequantize_row_q4_K`.
+"""
+
+import numpy as np
+
+from pennyweight.formats import six_bit
+from pennyweight.formats.base import BlockFormat, Blocks, Floats
+from pennyweight.formats.planes import pack_planes, unpack_planes
+from pennyweight.formats.search import AffineSearch, weighted_search
+
+LAYOUT = np.dtype([("d", "<f2"), ("dmin", "<f2"), ("scales", "u1", 12), ("qs", "u1", (4, 32))])
+
+PLAIN = AffineSearch(top=15, start=-1.0, stride=0.1, steps=20)
+WEIGHTED = weighted_search(15)
+
+
+def encode_blocks(weights: Floats, importance: Floats | None) -> Blocks:
+    found = six_bit.encode(weights, importance, PLAIN, WEIGHTED)
+    blocks = np.zeros(found.d.shape, LAYOUT)
+    blocks["d"], blocks["dmin"] = found.d, found.dmin
+    blocks["scales"] = six_bit.pack_scales(found.scales, found.minimums)
+    blocks["qs"] = pack_planes(found.codes.reshape(*blocks.shape, 4, 2, 32), 4)
+    return blocks
+
+
+def decode_blocks(blocks: Blocks) -> Floats:
+    codes = unpack_planes(blocks["qs"], 4).reshape(*blocks.shape, 8, 32)
+    return six_bit.decode(blocks, codes)
+
+
+Q4_K = BlockFormat(
+    name="Q4_K",
+    ggml_type=12,
+    block_size=256,
+    layout=LAYOUT,
+    encode_blocks=encode_blocks,
+    decode_blocks=decode_blocks,
+    uses_importance=True,
+    source="llama.cpp ggml-common.h block_q4_K",
+)

@@ -1,0 +1,44 @@
+"""Q5_1: 32 weights in 24 bytes, 6 bits per weight.
+
+    w[i] = d * q[i] + m      i in 0..31, q in 0..31
+
+    bytes 0..1 d, 2..3 m, 4..7 fifth bits, bit i % 8 of byte i // 8, 8..23 codes: byte j holds the low four bits
+    of q[j] below, of q[j + 16] above.
+
+Source: llama.cpp ggml-common.h `block_q5_1`, ggml-quants.c `quantize_row_q5_1_{ref,impl}`, `dequantize_row_q5_1`.
+"""
+
+import numpy as np
+
+from pennyweight.formats.base import BlockFormat, Blocks, Floats
+from pennyweight.formats.classic import encode_affine, pack_fifth_bits, pack_nibbles, unpack_fifth_bits, unpack_nibbles
+
+LAYOUT = np.dtype([("d", "<f2"), ("m", "<f2"), ("qh", "u1", 4), ("qs", "u1", 16)])
+
+TOP = 31
+
+
+def encode_blocks(weights: Floats, importance: Floats | None) -> Blocks:
+    d, m, codes = encode_affine(weights, importance, TOP)
+    blocks = np.zeros(d.shape, LAYOUT)
+    blocks["d"], blocks["m"] = d.astype(np.float16), m.astype(np.float16)
+    blocks["qh"], blocks["qs"] = pack_fifth_bits(codes), pack_nibbles(codes)
+    return blocks
+
+
+def decode_blocks(blocks: Blocks) -> Floats:
+    codes = unpack_nibbles(blocks["qs"]) | unpack_fifth_bits(blocks["qh"])
+    d, m = (blocks[name].astype(np.float32)[..., None] for name in ("d", "m"))
+    return d * codes + m
+
+
+Q5_1 = BlockFormat(
+    name="Q5_1",
+    ggml_type=7,
+    block_size=32,
+    layout=LAYOUT,
+    encode_blocks=encode_blocks,
+    decode_blocks=decode_blocks,
+    uses_importance=True,
+    source="llama.cpp ggml-common.h block_q5_1",
+)

@@ -1,0 +1,1 @@
+"""recipes: what each tensor of a model becomes: file types and overrides, `assign`, the layout of the written file."""
