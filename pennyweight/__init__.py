@@ -1,3 +1,30 @@
-"""Pennyweight fits language models onto the hardware you own: plan, make, measure, run."""
+"""Pennyweight fits language models onto the hardware you own: plan, make, measure, run.
+
+    import pennyweight as pw
+    pw.quantize("embedded", "Q4_K_M", "out.gguf")
+
+The functions are those of `pennyweight.jobs`, one for each verb of the command line, imported when first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pennyweight.jobs.demo import demo as demo
+    from pennyweight.jobs.imatrix import imatrix as imatrix
+    from pennyweight.jobs.inspect import inspect as inspect
+    from pennyweight.jobs.quantize import quantize as quantize
 
 __version__ = "0.1.0"
+
+VERBS = ("demo", "imatrix", "inspect", "quantize")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in VERBS:
+        raise AttributeError(f"module 'pennyweight' has no attribute {name!r}")
+    return getattr(import_module(f"pennyweight.jobs.{name}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *VERBS])

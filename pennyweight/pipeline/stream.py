@@ -59,10 +59,12 @@ def stream(
     write_rows: WriteRows,
     *,
     threads: int,
-    advance: Callable[[int], None] = lambda weights: None,
+    advance: Callable[[int], None] = lambda nbytes: None,
     slab_weights: int = SLAB_WEIGHTS,
 ) -> None:
     """Encode every tensor of `plans` and hand the rows to `write_rows`; the bytes do not depend on threads or slabs.
+
+    `advance` is told the bytes of each slab once they are written.
 
     Raises:
         BadWeights: a weight is NaN or infinite; names the tensor, row and column.
@@ -77,7 +79,7 @@ def stream(
             _require_finite(rows, plan.tensor.name, slab.start)
             data = kernels.encode(plan.format, rows, slab.importance)
         write_rows(plan.tensor.name, slab.start, data)
-        advance((slab.stop - slab.start) * plan.tensor.columns)
+        advance(data.nbytes)
 
     each_in_threads(carry, _slabs(plans, slab_weights), threads)
 

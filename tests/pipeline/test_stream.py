@@ -16,6 +16,7 @@ def _tensor(name: str, values: NDArray[np.float32]) -> LazyTensor:
         name=name,
         shape=values.shape,
         format="F32",
+        nbytes=values.nbytes,
         read_rows=lambda start, stop: flat[start:stop],
         raw_rows=lambda start, stop: flat[start:stop].view(np.uint8),
     )

@@ -1,0 +1,1 @@
+"""cli: parse, call a job, print; computes nothing."""

@@ -1,0 +1,77 @@
+"""`pennyweight quantize MODEL TYPE -o OUT`."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pennyweight.cli.output import print_json, print_table
+from pennyweight.core.units import parse_bytes, show_bytes, show_seconds
+
+if TYPE_CHECKING:  # the job brings NumPy and the formats; `--help` needs neither
+    from pennyweight.jobs.quantize import QuantizeResult
+
+MODEL_HELP = "`embedded`, a .gguf, a Hugging Face directory, user/repo or hf.co/user/repo:TYPE."
+
+
+def quantize(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
+    type: Annotated[str, typer.Argument(metavar="TYPE", help="File type, as llama-quantize names it: Q4_K_M, Q8_0 …")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The .gguf to write.")] = None,
+    imatrix: Annotated[Path | None, typer.Option(help="Importance matrix, .gguf or the older .dat.")] = None,
+    tensor_type: Annotated[
+        list[str] | None, typer.Option(metavar="REGEX=FORMAT", help="Format for tensors whose name matches; repeatable.")
+    ] = None,
+    tensor_type_file: Annotated[Path | None, typer.Option(help="File of REGEX=FORMAT, separated by whitespace.")] = None,
+    output_tensor_type: Annotated[str | None, typer.Option(metavar="FORMAT", help="For output.weight.")] = None,
+    token_embedding_type: Annotated[str | None, typer.Option(metavar="FORMAT", help="For token_embd.weight.")] = None,
+    leave_output_tensor: Annotated[bool, typer.Option("--leave-output-tensor", help="Keep output.weight as it is.")] = False,
+    pure: Annotated[bool, typer.Option("--pure", help="One format for every tensor, no mix.")] = False,
+    allow_requantize: Annotated[
+        bool, typer.Option("--allow-requantize", help="Accept a model that is quantized already (quality is lost twice).")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each tensor's format and the size; write nothing.")] = False,
+    split_max_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Split the output: 2G, 500M.")] = None,
+    threads: Annotated[int | None, typer.Option("-t", "--threads", min=1, help="Default: every core.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Quantize MODEL to a GGUF of file type TYPE, byte for byte as llama-quantize writes it."""
+    from pennyweight.jobs.quantize import QuantizeOptions
+    from pennyweight.jobs.quantize import quantize as job
+    from pennyweight.recipes.overrides import parse_overrides
+
+    overrides = parse_overrides(
+        tensor_types=tensor_type or (),
+        tensor_type_file=tensor_type_file,
+        output_tensor_type=output_tensor_type,
+        token_embedding_type=token_embedding_type,
+        leave_output_tensor=leave_output_tensor,
+        pure=pure,
+    )
+    options = QuantizeOptions(
+        imatrix=imatrix,
+        overrides=overrides,
+        allow_requantize=allow_requantize,
+        split_max_size=parse_bytes(split_max_size) if split_max_size else None,
+        threads=threads,
+    )
+    result = job(model, type, output, options, dry_run=dry_run)
+    if json:
+        print_json(result)
+    else:
+        _show(result)
+
+
+def _show(result: "QuantizeResult") -> None:
+    if result.output is None:
+        rows = [(name, format, result.reasons[name]) for name, format in result.tensors.items()]
+        print_table("", ("tensor", "format", "why"), rows, left=("tensor", "format", "why"))
+    formats = ", ".join(f"{count} {name}" for name, count in Counter(result.tensors.values()).most_common())
+    rate = f", {result.weights / result.seconds / 1e6:.0f} M weights/s" if result.output else ""
+    print(f"{result.output or 'dry run: nothing written'}")
+    print(f"  {result.type}: {show_bytes(result.bytes)} ({result.bytes:,} bytes), {result.bits_per_weight:.2f} bits per weight")
+    print(f"  tensors: {formats}")
+    for note in result.notes:
+        print(f"  note: {note}")
+    print(f"  {show_seconds(result.seconds)}{rate}")

@@ -1,0 +1,33 @@
+"""A model as a GGUF that llama.cpp can load: the file itself, or a lossless one made for the length of a job."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pennyweight.checkpoints.base import Checkpoint
+from pennyweight.checkpoints.open import local_path, open_checkpoint
+from pennyweight.jobs.quantize import UNQUANTIZED, quantize
+
+
+@contextmanager
+def runnable(model: str) -> Iterator[Path]:
+    """The path of a GGUF of MODEL. A checkpoint in another layout is written to a temporary file, weights unrounded.
+
+    Raises: as `pennyweight.jobs.quantize.quantize`.
+    """
+    path = local_path(model)
+    if path.suffix == ".gguf":
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="pennyweight-") as directory:
+        gguf = Path(directory) / f"{path.name}.gguf"
+        quantize(model, lossless_type(open_checkpoint(model)), gguf)
+        yield gguf
+
+
+def lossless_type(checkpoint: Checkpoint) -> str:
+    """The unquantized file type that most of the checkpoint's matrices are stored in: F32, F16 or BF16."""
+    stored = Counter(t.format for t in checkpoint.tensors if len(t.shape) > 1 and t.format in UNQUANTIZED)
+    return stored.most_common(1)[0][0] if stored else "F32"
