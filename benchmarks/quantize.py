@@ -2,10 +2,10 @@
 
     python -m benchmarks.quantize [--types Q4_K_M IQ4_XS …] [--imatrix] [--gigabytes 0.8] [--directory DIR]
 
-The ceiling is a plain copy of the input file. The peer is `ggml_quantize_chunk` on the same tensors and formats with the
-same number of threads, from float32 that lies ready in memory: it neither starts up nor reads nor writes. A ratio above 1
-means that the whole command here is faster than ggml's arithmetic by itself. Peak memory is the command's own, as the
-system accounts it.
+The ceiling is a plain copy of the input file. The peer is `ggml_quantize_chunk` on the same tensors and formats with
+the same number of threads, from float32 that lies ready in memory: it neither starts up nor reads nor writes. A ratio
+above 1 means that the whole command here is faster than ggml's arithmetic by itself. Peak memory is the command's own,
+as the system accounts it.
 """
 
 import argparse
@@ -135,7 +135,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--imatrix", action="store_true", help="with an importance matrix")
     parser.add_argument("--no-peer", action="store_true", help="leave ggml out (for large files)")
-    parser.add_argument("--directory", type=Path, default=None, help="where the files go; default: the system's temporary")
+    parser.add_argument(
+        "--directory", type=Path, default=None, help="where the files go; default: the system's temporary"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
         directory, model = Path(name), Path(name) / "model-F16.gguf"
@@ -166,7 +168,9 @@ def main() -> None:
                 f"{type:8} {seconds:8.2f} {row['weights_per_second'] / 1e6:12.0f} {shown[0]:>11} {shown[1]:>6} "
                 f"{row['peak_bytes'] / 2**20:9.0f}"
             )
-        record("quantize", {"copy_seconds": copy, "imatrix": arguments.imatrix, "threads": arguments.threads, "rows": rows})
+        record(
+            "quantize", {"copy_seconds": copy, "imatrix": arguments.imatrix, "threads": arguments.threads, "rows": rows}
+        )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Importance matrices: how strongly each input column of each weight matrix was driven, in both of llama.cpp's file formats.
+"""Importance matrices: how strongly each input column of each weight matrix was driven, in llama.cpp's two formats.
 
-For a weight matrix with inputs x (one row per token), column j weighs  mean over tokens of x_j².  A file keeps the sum and
-the count, so that collections can be merged:
+For a weight matrix with inputs x (one row per token), column j weighs  mean over tokens of x_j².  A file keeps the sum
+and the count, so that collections can be merged:
 
     GGUF: general.type = "imatrix", imatrix.datasets, imatrix.chunk_count, imatrix.chunk_size; for each weight tensor
           NAME.in_sum2 F32 [columns, matrices] and NAME.counts F32 [1, matrices] (matrices: the experts of a layer)
-    .dat: i32 entries; each i32 length, name, i32 calls, i32 values, f32 mean·calls; then i32 chunks, i32 length, dataset
+    .dat: i32 entries; each i32 length, name, i32 calls, i32 values, f32 mean·calls;
+          then i32 chunks, i32 length, dataset
 
 Source: llama.cpp tools/imatrix/imatrix.cpp `save_imatrix`, `save_imatrix_legacy`; tools/quantize/quantize.cpp
 `load_imatrix`; common/imatrix-loader.cpp.
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from pennyweight import formats
 from pennyweight.checkpoints.base import LazyTensor
 from pennyweight.containers.atomic import write_bytes
-from pennyweight.containers.gguf import MAGIC, GGUFValue, ValueType
+from pennyweight.containers.gguf import MAGIC, GGUFValue, StringArray, ValueType, integer
 from pennyweight.containers.gguf_reader import GGUFFile, open_gguf
 from pennyweight.containers.gguf_writer import GGUFWriter
 from pennyweight.containers.source import FileSource
@@ -47,7 +48,7 @@ class ImatrixEntry:
     counts: NDArray[np.float32]
 
     def mean(self) -> NDArray[np.float32]:
-        """Mean x², float32 (matrices, columns); 1 throughout for a matrix that saw nothing, as llama-quantize has it."""
+        """Mean x², float32 (matrices, columns); 1 throughout for a matrix that saw nothing, as in llama-quantize."""
         counts = self.counts[:, None]
         return np.where(counts > 0, self.sums / np.where(counts > 0, counts, 1), np.float32(1)).astype(np.float32)
 
@@ -103,7 +104,7 @@ def read_imatrix(path: Path) -> Imatrix:
 
 
 def write_imatrix(imatrix: Imatrix, path: Path) -> None:
-    """Write `imatrix`: llama.cpp's older format where the name ends in .dat, GGUF otherwise; replaced whole or not at all."""
+    """Write `imatrix`: GGUF, or the older format where the name ends in .dat; replaced whole or not at all."""
     _write_dat(imatrix, path) if path.suffix == ".dat" else _write_gguf(imatrix, path)
 
 
@@ -120,12 +121,12 @@ def _read_gguf(path: Path) -> Imatrix:
         if sums.shape[0] != counts.size:
             raise FormatError(f"{path}: {name} has sums of {sums.shape[0]} matrices and counts of {counts.size}")
         entries[name] = ImatrixEntry(sums=sums, counts=counts.reshape(-1))
-    metadata = {key: file.metadata[key].value for key in (DATASETS, CHUNK_COUNT, CHUNK_SIZE)}
+    datasets = file.metadata[DATASETS].value
     return Imatrix(
         entries=entries,
-        datasets=tuple(metadata[DATASETS]),
-        chunk_count=int(metadata[CHUNK_COUNT]),
-        chunk_size=int(metadata[CHUNK_SIZE]),
+        datasets=tuple(datasets) if isinstance(datasets, StringArray) else (),
+        chunk_count=integer(file.metadata[CHUNK_COUNT]) or 0,
+        chunk_size=integer(file.metadata[CHUNK_SIZE]) or 0,
         source=str(path),
     )
 
@@ -166,7 +167,9 @@ def _write_gguf(imatrix: Imatrix, path: Path) -> None:
 def _read_dat(path: Path) -> Imatrix:
     # A few megabytes at most for any model; a stranger's 100 GB file is refused before it is read.
     if path.stat().st_size > 1 << 30:
-        raise FormatError(f"{path} is {path.stat().st_size:,} bytes; no importance matrix in the older format is that large")
+        raise FormatError(
+            f"{path} is {path.stat().st_size:,} bytes; no importance matrix in the older format is that large"
+        )
     cursor = _Cursor(path.read_bytes(), path)
     entries = {}
     for _ in range(cursor.integer("count of entries", most=1 << 20)):
@@ -213,7 +216,9 @@ class _Cursor:
 
     def take(self, count: int) -> bytes:
         if count > self.left:
-            raise FormatError(f"{self.path} is no importance matrix: byte {self.at} asks for {count}, {self.left} are left")
+            raise FormatError(
+                f"{self.path} is no importance matrix: byte {self.at} asks for {count}, {self.left} are left"
+            )
         self.at += count
         return self.data[self.at - count : self.at]
 

@@ -1,4 +1,4 @@
-"""MODEL, as it is written on the command line → a checkpoint: `embedded`, a .gguf, a directory, `user/repo`, `hf.co/…:TYPE`."""
+"""MODEL, as a user writes it → a checkpoint: `embedded`, a .gguf, a directory, `user/repo`, `hf.co/user/repo:TYPE`."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ def open_checkpoint(model: str) -> Checkpoint:
 
 
 def local_path(model: str) -> Path:
-    """The file or directory of MODEL on this machine, downloaded into the Hugging Face cache where it is a repository."""
+    """The file or directory of MODEL on this machine; a repository is downloaded into the Hugging Face cache."""
     if model == "embedded":
         return EMBEDDED
     path = Path(model)
@@ -37,7 +37,8 @@ def local_path(model: str) -> Path:
     repository = _REPOSITORY.match(model)
     if path.suffix == ".gguf" or not repository or model.startswith((".", "/", "~")):
         raise BadRequest(
-            f"no model at {model!r}; wanted `embedded`, a .gguf file, a checkpoint directory, user/repo or hf.co/user/repo:Q4_K_M"
+            f"no model at {model!r}; wanted `embedded`, a .gguf file, a checkpoint directory, user/repo or "
+            "hf.co/user/repo:Q4_K_M"
         )
     return _download(repository[1], repository[2])
 

@@ -1,6 +1,7 @@
 """The command `pennyweight`: one subcommand per verb, each in its own file; errors become one line and an exit code."""
 
 import sys
+from typing import Any
 
 import typer
 
@@ -9,7 +10,7 @@ from pennyweight.cli import demo, imatrix, inspect, quantize
 from pennyweight.core.errors import PennyweightError
 
 # Click's UsageError, from wherever this Typer has it: newer ones carry their own Click, older ones import it.
-USAGE_ERROR = typer.BadParameter.__mro__[1]
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="pennyweight",

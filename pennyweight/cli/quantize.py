@@ -21,17 +21,25 @@ def quantize(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The .gguf to write.")] = None,
     imatrix: Annotated[Path | None, typer.Option(help="Importance matrix, .gguf or the older .dat.")] = None,
     tensor_type: Annotated[
-        list[str] | None, typer.Option(metavar="REGEX=FORMAT", help="Format for tensors whose name matches; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="REGEX=FORMAT", help="Format for tensors whose name matches; repeatable."),
     ] = None,
-    tensor_type_file: Annotated[Path | None, typer.Option(help="File of REGEX=FORMAT, separated by whitespace.")] = None,
+    tensor_type_file: Annotated[
+        Path | None, typer.Option(help="File of REGEX=FORMAT, separated by whitespace.")
+    ] = None,
     output_tensor_type: Annotated[str | None, typer.Option(metavar="FORMAT", help="For output.weight.")] = None,
     token_embedding_type: Annotated[str | None, typer.Option(metavar="FORMAT", help="For token_embd.weight.")] = None,
-    leave_output_tensor: Annotated[bool, typer.Option("--leave-output-tensor", help="Keep output.weight as it is.")] = False,
+    leave_output_tensor: Annotated[
+        bool, typer.Option("--leave-output-tensor", help="Keep output.weight as it is.")
+    ] = False,
     pure: Annotated[bool, typer.Option("--pure", help="One format for every tensor, no mix.")] = False,
     allow_requantize: Annotated[
-        bool, typer.Option("--allow-requantize", help="Accept a model that is quantized already (quality is lost twice).")
+        bool,
+        typer.Option("--allow-requantize", help="Accept a model that is quantized already (quality is lost twice)."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each tensor's format and the size; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print each tensor's format and the size; write nothing.")
+    ] = False,
     split_max_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Split the output: 2G, 500M.")] = None,
     threads: Annotated[int | None, typer.Option("-t", "--threads", min=1, help="Default: every core.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -69,8 +77,9 @@ def _show(result: "QuantizeResult") -> None:
         print_table("", ("tensor", "format", "why"), rows, left=("tensor", "format", "why"))
     formats = ", ".join(f"{count} {name}" for name, count in Counter(result.tensors.values()).most_common())
     rate = f", {result.weights / result.seconds / 1e6:.0f} M weights/s" if result.output else ""
+    size = f"{show_bytes(result.bytes)} ({result.bytes:,} bytes)"
     print(f"{result.output or 'dry run: nothing written'}")
-    print(f"  {result.type}: {show_bytes(result.bytes)} ({result.bytes:,} bytes), {result.bits_per_weight:.2f} bits per weight")
+    print(f"  {result.type}: {size}, {result.bits_per_weight:.2f} bits per weight")
     print(f"  tensors: {formats}")
     for note in result.notes:
         print(f"  note: {note}")

@@ -17,10 +17,11 @@ from pennyweight.core.progress import progress_bar
 from pennyweight.models.shape import shape_from_metadata
 from pennyweight.pipeline.stream import TensorPlan, stream
 from pennyweight.recipes.assign import Assignment, assign, require_imatrix
-from pennyweight.recipes.file_types import FileType, get_file_type
+from pennyweight.recipes.file_types import get_file_type
 from pennyweight.recipes.layout import ImatrixProvenance, output_metadata
 from pennyweight.recipes.overrides import Overrides
 
+NOTHING_ASKED = Overrides()
 UNQUANTIZED = ("F32", "F16", "BF16")
 
 
@@ -37,7 +38,7 @@ class QuantizeOptions:
     """
 
     imatrix: Path | None = None
-    overrides: Overrides = Overrides()
+    overrides: Overrides = NOTHING_ASKED
     allow_requantize: bool = False
     split_max_size: int | None = None
     threads: int | None = None
@@ -71,7 +72,12 @@ class QuantizeResult:
 
 
 def quantize(
-    model: str, type: str, output: str | Path | None, options: QuantizeOptions = QuantizeOptions(), *, dry_run: bool = False
+    model: str,
+    type: str,
+    output: str | Path | None,
+    options: QuantizeOptions = QuantizeOptions(),
+    *,
+    dry_run: bool = False,
 ) -> QuantizeResult:
     """Quantize MODEL to the file type TYPE and write it to `output` (replaced whole, or not at all).
 
@@ -88,7 +94,9 @@ def quantize(
     checkpoint = open_checkpoint(model)
     imatrix = read_imatrix(options.imatrix) if options.imatrix else None
     shape = shape_from_metadata(checkpoint.metadata)
-    assignments = assign(checkpoint.tensors, shape, file_type, options.overrides, has_imatrix=imatrix is not None)
+    assignments = assign(
+        checkpoint.tensors, shape, file_type, options.overrides, has_imatrix=bool(imatrix and imatrix.entries)
+    )
     plans = _plans(checkpoint, assignments, imatrix)
     _require_unquantized(plans, checkpoint, options.allow_requantize)
     infos = [TensorInfo(name=p.tensor.name, shape=p.tensor.shape, format=p.format) for p in plans]
@@ -127,10 +135,8 @@ def _plans(checkpoint: Checkpoint, assignments: Sequence[Assignment], imatrix: I
     plans = []
     for assignment in assignments:
         tensor, format = by_name[assignment.name], formats.get(assignment.format)
-        weighted = imatrix is not None and assignment.format != tensor.format
-        plans.append(
-            TensorPlan(tensor=tensor, format=format, importance=imatrix.importance(tensor) if weighted else None)
-        )
+        importance = imatrix.importance(tensor) if imatrix and format.name != tensor.format else None
+        plans.append(TensorPlan(tensor=tensor, format=format, importance=importance))
     return plans
 
 
@@ -139,13 +145,13 @@ def _require_unquantized(plans: Sequence[TensorPlan], checkpoint: Checkpoint, al
     if quantized and not allowed:
         tensor = quantized[0]
         raise BadRequest(
-            f"{checkpoint.source} is quantized already ({tensor.name} is {tensor.format}); rounding twice costs quality: "
-            "start from the F16 or BF16 model, or say --allow-requantize"
+            f"{checkpoint.source} is quantized already ({tensor.name} is {tensor.format}); rounding twice costs "
+            "quality: start from the F16 or BF16 model, or say --allow-requantize"
         )
 
 
 def _provenance(imatrix: Imatrix | None, options: QuantizeOptions) -> ImatrixProvenance | None:
-    if imatrix is None:
+    if not imatrix or not imatrix.entries:  # llama-quantize takes an empty matrix for none
         return None
     return ImatrixProvenance(
         file=str(options.imatrix),

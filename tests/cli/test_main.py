@@ -82,7 +82,17 @@ def test_imatrix_feeds_quantize(
     path = write_tiny_gguf(tmp_path / "model.gguf")
     (tmp_path / "text.txt").write_text(TINY_TEXT)
     matrix = tmp_path / "imatrix.gguf"
-    arguments = ["imatrix", str(path), "--text", str(tmp_path / "text.txt"), "-o", str(matrix), "--chunks", "3", "--json"]
+    arguments = [
+        "imatrix",
+        str(path),
+        "--text",
+        str(tmp_path / "text.txt"),
+        "-o",
+        str(matrix),
+        "--chunks",
+        "3",
+        "--json",
+    ]
     assert run(arguments, monkeypatch) == 0
     assert json.loads(capsys.readouterr().out)["chunks"] == 3
     arguments = ["quantize", str(path), "Q2_K_S", "-o", str(tmp_path / "out.gguf"), "--imatrix", str(matrix)]

@@ -30,7 +30,7 @@ def write_model(name: str, directory: Path) -> Path:
 
 
 def write_matching_imatrix(model: Path, path: Path) -> Path:
-    """An importance matrix with log-normal values for every block tensor of `model`, one of whose experts saw nothing."""
+    """An importance matrix with log-normal values for every block tensor; half of the experts saw nothing."""
     rng = np.random.default_rng(17)
     entries = {}
     for tensor in open_gguf_checkpoint(model).tensors:

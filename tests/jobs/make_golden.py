@@ -1,7 +1,7 @@
 """Makes tests/golden/whole_files.json with a real llama-quantize: `python -m tests.jobs.make_golden LLAMA_QUANTIZE`.
 
-The golden holds SHA-256 sums of whole files: of each generated input, and of what llama-quantize wrote from it for every
-file type, with and without an importance matrix.
+The golden holds SHA-256 sums of whole files: of each generated input, and of what llama-quantize wrote from it for
+every file type, with and without an importance matrix.
 """
 
 import hashlib

@@ -38,7 +38,9 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     directory = tmp_path_factory.mktemp("model")
     path = write_model(request.param, directory)
     write_matching_imatrix(path, directory / "imatrix.gguf")
-    assert _sha256(path) == GOLDEN[request.param]["input"], "the generated input is another than the golden was made from"
+    assert _sha256(path) == GOLDEN[request.param]["input"], (
+        "the generated input is another than the golden was made from"
+    )
     return request.param, path
 
 
