@@ -1,0 +1,1 @@
+"""runtimes: what runs a model: llama.cpp in-process, and the PyTorch reference engine."""
