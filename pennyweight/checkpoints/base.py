@@ -49,7 +49,7 @@ class Checkpoint:
 
     Attributes:
         metadata: GGUF key → typed value, tokenizer included, in file order.
-        tensors: canonical tensors in the source's order.
+        tensors: canonical tensors, in the file's order or, of other layouts, the family table's.
         source: the path or name it was read from, for messages.
         files: the files it is read from, which an output must not replace.
     """

@@ -1,0 +1,1 @@
+"""models: what a model is, as data: configs, shapes, families, pre-tokenizers, the embedded model."""
