@@ -97,6 +97,8 @@ def hard_rows(columns: int, seed: int = 7) -> NDArray[np.float32]:
         np.where(
             rng.random(columns) < 0.2, rng.standard_normal(columns), np.where(rng.random(columns) < 0.5, 0.0, -0.0)
         ),
+        np.where(rng.random(columns) < 0.04, -np.abs(rng.standard_normal(columns)), -0.0),
+        np.where(rng.random(columns) < 0.04, np.abs(rng.standard_normal(columns)), -0.0),
     ]
     # Subnormal numbers are meant.
     with np.errstate(under="ignore"):

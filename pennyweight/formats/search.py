@@ -50,9 +50,15 @@ def nearest_int(value: Floats) -> NDArray[np.int32]:
 
 
 def ordered_sum(terms: Floats) -> Floats:
-    """Σ over the last axis, strictly from left to right, (..., n) → (...)."""
-    # np.sum adds in pairs; accumulate is sequential by definition. The zero is C's start: it turns -0.0 into 0.0.
-    return np.add.accumulate(terms, axis=-1, dtype=np.float32)[..., -1] + np.float32(0)
+    """Σ over the last axis from zero, strictly from left to right, (..., n) → (...)."""
+    # The zero is C's start: it turns -0.0 into 0.0.
+    return sum_from_first(terms) + np.float32(0)
+
+
+def sum_from_first(terms: Floats) -> Floats:
+    """`ordered_sum` that starts with the first term, as some of C's do: a sum of -0.0 stays -0.0, and that is stored."""
+    # np.sum adds in pairs; accumulate is sequential by definition.
+    return np.add.accumulate(terms, axis=-1, dtype=np.float32)[..., -1]
 
 
 def largest_magnitude(x: Floats) -> Floats:
@@ -146,7 +152,7 @@ def make_qkx(x: Floats, weights: Floats, search: AffineSearch) -> tuple[Floats, 
     low, highest = extremes(x)
     low = np.where(low > 0, np.float32(0), low)
     flat = highest == low
-    sum_w, sum_x = ordered_sum(np.broadcast_to(weights, x.shape)), ordered_sum(weights * x)
+    sum_w, sum_x = sum_from_first(np.broadcast_to(weights, x.shape)), sum_from_first(weights * x)
     inverse = top / (highest - low)
     scale = np.float32(1) / inverse
     codes = np.clip(nearest_int(inverse[..., None] * (x - low[..., None])), 0, search.top).astype(np.uint8)
