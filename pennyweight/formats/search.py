@@ -56,7 +56,7 @@ def ordered_sum(terms: Floats) -> Floats:
 
 
 def sum_from_first(terms: Floats) -> Floats:
-    """`ordered_sum` that starts with the first term, as some of C's do: a sum of -0.0 stays -0.0, and that is stored."""
+    """`ordered_sum` that starts with the first term, as some of C's do: -0.0 stays -0.0, and its sign is stored."""
     # np.sum adds in pairs; accumulate is sequential by definition.
     return np.add.accumulate(terms, axis=-1, dtype=np.float32)[..., -1]
 

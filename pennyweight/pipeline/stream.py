@@ -17,8 +17,9 @@ from pennyweight.core.parallel import each_in_threads
 from pennyweight.formats.base import BlockFormat
 
 SLAB_WEIGHTS = 1 << 20
-"""Weights of one slab: 4 MiB as float32. A few such slabs stay in the last-level cache between reading and encoding;
-1 << 18 and 1 << 24 were both slower (benchmarks/quantize.py --slab)."""
+"""Weights of one slab: 4 MiB as float32. Processor time was the same from 1 << 17 to 1 << 20; smaller slabs pay for
+calls,
+larger ones leave the cache between reading and encoding (Q8_0 at 1 << 22: a third more)."""
 
 WriteRows = Callable[[str, int, NDArray[np.uint8]], None]
 """(tensor name, first row, uint8 (rows, row_bytes)); called from several threads."""

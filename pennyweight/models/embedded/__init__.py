@@ -1,4 +1,4 @@
-"""The embedded model: a small Qwen3 checkpoint in bfloat16 and a text of ours, so that one command runs with no download."""
+"""The embedded model: a small Qwen3 in bfloat16 and a text of ours, so that one command runs with no download."""
 
 from pathlib import Path
 
