@@ -31,6 +31,9 @@ class SpeedSettings:
     n_ubatch: int = 512
 
 
+LLAMA_BENCH_DEFAULTS = SpeedSettings()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
     """One test: `pp512` or `tg128`, and tokens per second of each repetition."""
