@@ -165,7 +165,9 @@ def _notes(plans: Sequence[TensorPlan], assignments: Sequence[Assignment], imatr
     fell_back = [a for a in assignments if a.fell_back]
     if fell_back:
         yield f"{len(fell_back)} tensors fell back, their rows being no whole blocks: {_some(fell_back)}"
-    missing = [p.tensor for p in plans if imatrix and not p.is_copy and p.importance is None]
+    # Embedding and output have none by default; that of a block is worth knowing of.
+    blocks = [p for p in plans if p.tensor.name.startswith("blk.") and not p.is_copy]
+    missing = [p.tensor for p in blocks if imatrix and p.importance is None]
     if missing:
         yield f"{len(missing)} tensors have no importance in {imatrix.source if imatrix else ''}: {_some(missing)}"
 

@@ -1,8 +1,10 @@
 """The command line's contract: results on stdout, one JSON object when asked, errors as one line and an exit code."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,18 @@ def test_the_python_face_offers_the_verbs() -> None:
         assert callable(getattr(pennyweight, verb))
     with pytest.raises(AttributeError, match="frobnicate"):
         _ = pennyweight.frobnicate  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_line_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "model.gguf", layers=24, vocabulary=4096, feed_forward=4096)
+    code = "from pennyweight.cli.main import main; main()"
+    arguments = ["quantize", str(path), "IQ4_XS", "-o", str(tmp_path / "out.gguf"), "-t", "1"]
+    with subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not list(tmp_path.glob(".out.gguf.tmp-*")):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "pennyweight: interrupted; nothing half-written is left behind\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["model.gguf"]
