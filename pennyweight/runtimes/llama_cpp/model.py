@@ -142,6 +142,18 @@ class Model:
         library().llama_model_meta_val_str(self.handle, key.encode(), text, len(text))
         return text.value.decode("utf-8", "replace")
 
+    def rewinds(self, n_ctx: int) -> bool:
+        """Whether a sequence of up to `n_ctx` tokens can forget its end and go on as if it had never been read.
+
+        Not where a running state stands in for the keys (Mamba, RWKV, hybrids), and not where a window slides: the keys
+        that left the window are gone, and the earlier position would miss them without any error.
+        """
+        lib = library()
+        if lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle):
+            return False
+        window = lib.llama_model_n_swa(self.handle)
+        return window == 0 or n_ctx <= window
+
     @cached_property
     def vocabulary_hash(self) -> str:
         """`vocabulary_hash` of the token texts in the file: equal where a token id means the same."""
