@@ -1,4 +1,4 @@
-"""The embedded model in every file type: quantized, loaded and run by llama.cpp, its text tokenized as it was trained."""
+"""The embedded model in every file type: quantized, run by llama.cpp, and its text tokenized as it was in training."""
 
 from pathlib import Path
 
