@@ -10,14 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pennyweight.jobs.bench import bench as bench
+    from pennyweight.jobs.compare import compare as compare
     from pennyweight.jobs.demo import demo as demo
     from pennyweight.jobs.imatrix import imatrix as imatrix
     from pennyweight.jobs.inspect import inspect as inspect
+    from pennyweight.jobs.perplexity import perplexity as perplexity
     from pennyweight.jobs.quantize import quantize as quantize
+    from pennyweight.jobs.results import results as results
+    from pennyweight.jobs.sweep import sweep as sweep
+    from pennyweight.jobs.tasks import tasks as tasks
 
 __version__ = "0.1.0"
 
-VERBS = ("demo", "imatrix", "inspect", "quantize")
+VERBS = ("bench", "compare", "demo", "imatrix", "inspect", "perplexity", "quantize", "results", "sweep", "tasks")
 
 
 def __getattr__(name: str) -> Any:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 
-def print_json(result: Any) -> None:
-    """A result dataclass as exactly one JSON object on stdout."""
-    print(json.dumps(dataclasses.asdict(result), default=_plain, ensure_ascii=False))
+def print_json(result: Any, *, inline: str | None = None) -> None:
+    """A result dataclass as exactly one JSON object on stdout; the fields of the one named `inline` beside its own."""
+    fields = dataclasses.asdict(result)
+    if inline:
+        fields |= fields.pop(inline)
+    print(json.dumps(fields, default=_plain, ensure_ascii=False))
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,7 @@
 Source: llama.cpp tools/perplexity/perplexity.cpp `perplexity`, "Final estimate".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,26 +59,49 @@ def perplexity_of_chunks(
     advance: Callable[[int], None] = lambda chunks: None,
 ) -> Perplexity:
     """`perplexity` of tokens already cut into int32 (chunks, n_ctx)."""
-    nll = np.empty(targets(chunks).shape, np.float64)
-    done = 0
-    for logits in engine.scored_logits(with_bos(chunks, engine.bos)):
-        part = slice(done, done + len(logits))
-        rows = logits.reshape(-1, engine.n_vocab)
-        wanted = targets(chunks)[part].ravel()
-        nll[part] = negative_log_likelihood(rows, row_sums(rows, threads), wanted).reshape(len(logits), -1)
-        done = part.stop
+    heard = Overheard(engine, threads)
+    for logits in heard.scored_logits(with_bos(chunks, engine.bos)):
         advance(len(logits))
-    mean, stderr = mean_and_stderr(nll.ravel())
-    return Perplexity(
-        perplexity=float(np.exp(mean)),
-        stderr=float(np.exp(mean) * stderr),
-        tokens=nll.size,
-        chunks=len(chunks),
-        n_ctx=chunks.shape[1],
-        bos=engine.bos,
-        engine=engine.name,
-        nll=nll.ravel(),
-    )
+    return heard.perplexity()
+
+
+class Overheard:
+    """An engine that notes -log p of every scored token while somebody else reads its logits.
+
+    So one pass gives a perplexity and a file of predictions. A `LogitsEngine`, with all of `engine`'s properties.
+    """
+
+    def __init__(self, engine: LogitsEngine, threads: int | None = None) -> None:
+        self.engine, self._threads = engine, threads
+        self.name, self.n_ctx, self.n_vocab = engine.name, engine.n_ctx, engine.n_vocab
+        self.bos, self.vocabulary_hash = engine.bos, engine.vocabulary_hash
+        self.tokenize = engine.tokenize
+        self._nll: list[NDArray[np.float64]] = []
+
+    def scored_logits(self, chunks: NDArray[np.int32]) -> Iterator[NDArray[np.float32]]:
+        """The engine's own, of int32 (chunks, n_ctx); what was noted before is forgotten."""
+        self._nll, done = [], 0
+        for logits in self.engine.scored_logits(chunks):
+            rows = logits.reshape(-1, self.n_vocab)
+            wanted = targets(chunks)[done : done + len(logits)].ravel()
+            self._nll.append(negative_log_likelihood(rows, row_sums(rows, self._threads), wanted))
+            done += len(logits)
+            yield logits
+
+    def perplexity(self) -> Perplexity:
+        """Of everything that went by; at least one chunk must have."""
+        nll = np.concatenate(self._nll)
+        mean, stderr = mean_and_stderr(nll)
+        return Perplexity(
+            perplexity=float(np.exp(mean)),
+            stderr=float(np.exp(mean) * stderr),
+            tokens=nll.size,
+            chunks=nll.size // (self.n_ctx - 1 - self.n_ctx // 2),
+            n_ctx=self.n_ctx,
+            bos=self.bos,
+            engine=self.name,
+            nll=nll,
+        )
 
 
 def mean_and_stderr(values: NDArray[np.float64]) -> tuple[float, float]:

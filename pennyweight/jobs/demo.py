@@ -1,80 +1,90 @@
-"""demo: the whole main job on the embedded model: quantized to seven levels, each loaded and run by llama.cpp."""
+"""demo: the whole main job on the embedded model: quantized to seven levels, each measured and run by llama.cpp.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+A model of 8 M parameters lies in the processor's cache, so its speed says nothing about a real one's. The speeds are
+those of a synthetic model whose smallest level is at least twice the last-level cache; the report says so.
+"""
+
 from pathlib import Path
 
-from pennyweight.core.errors import OutputError
-from pennyweight.jobs.quantize import quantize
+from pennyweight.core.units import MIB, show_bytes
+from pennyweight.evaluation.sweep import LevelSpeed, SweepResult
+from pennyweight.evaluation.throughput import measure_speed
+from pennyweight.jobs.level import Extras, level_speed
+from pennyweight.jobs.sweep import OnRow, SweepOptions, ignore_rows, sweep_with
+from pennyweight.models.config import ModelConfig, config_from_json
+from pennyweight.models.embedded import SURVEY
+from pennyweight.pipeline.synthetic import synthetic_gguf
+from pennyweight.recipes.file_types import get_file_type
 from pennyweight.runtimes.llama_cpp import Context, ContextSettings, Model, generate
-
-LEVELS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_S", "Q2_K")
-"""The field's seven levels, from indistinguishable to an emergency."""
+from pennyweight.runtimes.speed import SpeedSettings
+from pennyweight.store.machine import last_level_cache_bytes
 
 PROMPT = "It was a"
 GENERATED_TOKENS = 24
 
+SPEED = SpeedSettings(prompt_tokens=128, generated_tokens=32, repetitions=3)
+"""Shorter than llama-bench's tests: three minutes are all a demo may take."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoRow:
-    """One level.
+LAYER_WEIGHTS = 15_728_640
+"""Weights of a layer as wide as Qwen3-0.6B's: 1024 wide, 16 heads of 128 on 8, 3072 in the feed-forward."""
 
-    Attributes:
-        bytes: size of the file.
-        encode_weights_per_second: weights ÷ wall seconds of the whole `quantize`, reading and writing included.
-        text: what the model at this level writes after the prompt, greedily.
-    """
+LEAST_BITS = 2.9
+"""Bits per weight of Q2_K, the smallest level, in such a layer."""
 
-    type: str
-    output: str
-    bytes: int
-    bits_per_weight: float
-    seconds: float
-    encode_weights_per_second: float
-    text: str
+LAYERS = (8, 64)
+"""Fewest and most layers of the synthetic model: 0.13 to 1.0 G weights."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoResult:
-    """All levels of the embedded model."""
-
-    model: str
-    prompt: str
-    rows: tuple[DemoRow, ...]
-
-
-def demo(directory: Path, *, on_row: Callable[[DemoRow], None] = lambda row: None) -> DemoResult:
-    """Quantize the embedded model to `LEVELS` in `directory` (made if absent), run each, and report.
-
-    `on_row` is called as soon as a level is done.
+def demo(directory: str | Path, *, on_row: OnRow = ignore_rows) -> SweepResult:
+    """Sweep the embedded model over seven levels on the embedded survey; files and report go into `directory`.
 
     Raises: OutputError where the directory cannot be written.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the directory {directory}: {error.strerror}") from error
-    rows = []
-    for level in LEVELS:
-        rows.append(_row(level, directory / f"embedded-{level}.gguf"))
-        on_row(rows[-1])
-    return DemoResult(model="embedded", prompt=PROMPT, rows=tuple(rows))
+    cache = last_level_cache_bytes() or 32 * MIB
+    layers = synthetic_layers(cache)
+    said = (
+        f"{layers * LAYER_WEIGHTS / 1e9:.2f} G random weights in {layers} layers, at every level too large for the "
+        f"last-level cache of {show_bytes(cache)}"
+    )
+    extras = Extras(
+        key=f"{said} {SPEED} {PROMPT}", speed=lambda type, _: _synthetic_speed(type, layers, said), write=_continue
+    )
+    return sweep_with(extras, "embedded", SURVEY, directory, SweepOptions(), on_row=on_row)
 
 
-def _row(level: str, output: Path) -> DemoRow:
-    result = quantize("embedded", level, output)
-    return DemoRow(
-        type=level,
-        output=str(output),
-        bytes=result.bytes,
-        bits_per_weight=result.bits_per_weight,
-        seconds=result.seconds,
-        encode_weights_per_second=result.weights / result.seconds,
-        text=_continue(output),
+def synthetic_layers(cache_bytes: int) -> int:
+    """Layers for which the smallest level is at least twice the cache, within `LAYERS`."""
+    wanted = -(-2 * cache_bytes * 8 // int(LAYER_WEIGHTS * LEAST_BITS))
+    return min(max(wanted, LAYERS[0]), LAYERS[1])
+
+
+def synthetic_config(layers: int) -> ModelConfig:
+    """A Qwen3 as wide as Qwen3-0.6B, with the embedded model's small vocabulary, so that layers are all that counts."""
+    return config_from_json(
+        {
+            "architectures": ["Qwen3ForCausalLM"],
+            "hidden_size": 1024,
+            "intermediate_size": 3072,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "vocab_size": 4096,
+            "max_position_embeddings": 4096,
+            "rope_theta": 1_000_000.0,
+            "tie_word_embeddings": True,
+        }
     )
 
 
+def _synthetic_speed(type: str, layers: int, said: str) -> LevelSpeed:
+    with synthetic_gguf(synthetic_config(layers), "speed", get_file_type(type)) as path:
+        return level_speed(measure_speed(path, SPEED), synthetic=said)
+
+
 def _continue(gguf: Path) -> str:
+    """What the model writes after `PROMPT`, greedily, the prompt included."""
     with Model.load(gguf) as model, Context(model, ContextSettings(n_ctx=256)) as context:
         prompt = model.tokenize(PROMPT, add_special=True)
-        return model.detokenize([*prompt[1:], *generate(context, prompt, GENERATED_TOKENS)])
+        spoken = prompt[1:] if model.facts.add_bos else prompt
+        return model.detokenize([*spoken, *generate(context, prompt, GENERATED_TOKENS)])

@@ -8,7 +8,7 @@ import pytest
 
 from pennyweight.core.errors import BadRequest, BadWeights
 from pennyweight.evaluation.engine import cut, read_text, shared_chunks, targets, with_bos
-from pennyweight.evaluation.perplexity import mean_and_stderr, perplexity
+from pennyweight.evaluation.perplexity import Overheard, mean_and_stderr, perplexity, perplexity_of_chunks
 from pennyweight.evaluation.softmax import row_sums
 from pennyweight.runtimes.llama_cpp import Model
 from pennyweight.runtimes.llama_cpp.logits import LlamaCppLogits
@@ -150,3 +150,16 @@ def test_the_array_engine_overwrites_what_it_gave() -> None:
     kept = first.copy()
     next(groups)
     assert not np.array_equal(first, kept)
+
+
+def test_an_overheard_engine_gives_its_listener_the_same_and_notes_the_perplexity() -> None:
+    engine = array_engine()
+    chunks = cut(engine.tokens, 16)
+    heard = Overheard(engine)
+    seen = np.concatenate([logits.copy() for logits in heard.scored_logits(with_bos(chunks, engine.bos))])
+    np.testing.assert_array_equal(seen, engine.logits)
+    plain = perplexity_of_chunks(engine, chunks)
+    assert (heard.perplexity().perplexity, heard.perplexity().stderr) == (plain.perplexity, plain.stderr)
+    assert heard.perplexity().chunks == plain.chunks == 7
+    list(heard.scored_logits(with_bos(chunks[:2], engine.bos)))
+    assert heard.perplexity().chunks == 2, "a second reading starts anew"

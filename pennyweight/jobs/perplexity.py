@@ -1,0 +1,105 @@
+"""perplexity: a text scored by a model, by llama-perplexity's protocol; its predictions kept as a base where asked."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pennyweight.core.errors import BadRequest
+from pennyweight.core.progress import progress_bar
+from pennyweight.evaluation.base_logits import write_base
+from pennyweight.evaluation.engine import cut, with_bos
+from pennyweight.evaluation.logits_file import write_logits_file
+from pennyweight.evaluation.perplexity import Overheard
+from pennyweight.evaluation.texts import text_bytes
+from pennyweight.jobs.scoring import (
+    USUAL,
+    EvaluationOptions,
+    Metric,
+    Reading,
+    identify,
+    logits_engine,
+    noise_of,
+    protocol,
+    record,
+    text_hash,
+)
+from pennyweight.store.database import open_store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerplexityResult:
+    """Perplexity ± its standard error over `tokens` scored tokens, and how they were scored.
+
+    Attributes:
+        base: the file that keeps the predictions, where one was asked for.
+        seconds: wall time of scoring, loading not included.
+    """
+
+    model: str
+    perplexity: float
+    stderr: float
+    tokens: int
+    chunks: int
+    n_ctx: int
+    engine: str
+    text_hash: str
+    base: str | None
+    seconds: float
+
+
+def perplexity(
+    model: str,
+    text: str | Path,
+    options: EvaluationOptions = USUAL,
+    *,
+    save_base: str | Path | None = None,
+    kl_divergence_base: str | Path | None = None,
+) -> PerplexityResult:
+    """Score the file `text` with MODEL; the number goes into the measurement store too.
+
+    Args:
+        save_base: also keep the predictions in this file, compactly, for `compare`.
+        kl_divergence_base: the same in llama-perplexity's own format, ten times larger.
+
+    Raises: BadRequest (text shorter than two chunks, or unreadable), OutputError, and what opening MODEL raises.
+    """
+    if save_base and kl_divergence_base:
+        raise BadRequest("both --save-base and --kl-divergence-base; one file of predictions at a time")
+    open_store().close()  # a store that cannot be written is found out before the minutes of scoring
+    data, identity = text_bytes(text), identify(model)
+    with logits_engine(model, options) as engine:
+        chunks = cut(engine.tokenize(data), options.ctx, options.chunks)
+        started = time.perf_counter()
+        with progress_bar("perplexity", len(chunks), "chunks") as advance:
+            heard = Overheard(engine, options.threads)
+            if save_base:
+                noise = noise_of(engine, chunks, options)
+                threads = options.threads
+                write_base(Path(save_base), heard, chunks, arithmetic_noise=noise, threads=threads, advance=advance)
+            elif kl_divergence_base:
+                write_logits_file(Path(kl_divergence_base), heard, chunks, threads=options.threads, advance=advance)
+            else:
+                for logits in heard.scored_logits(with_bos(chunks, heard.bos)):
+                    advance(len(logits))
+            found = heard.perplexity()
+        seconds = time.perf_counter() - started
+        reading = Reading(
+            text_hash=text_hash(data),
+            protocol=protocol(engine),
+            n_ctx=found.n_ctx,
+            chunks=found.chunks,
+            engine=found.engine,
+        )
+    record(identity, [Metric(name="perplexity", value=found.perplexity, stderr=found.stderr)], reading)
+    return PerplexityResult(
+        model=identity.model,
+        perplexity=found.perplexity,
+        stderr=found.stderr,
+        tokens=found.tokens,
+        chunks=found.chunks,
+        n_ctx=found.n_ctx,
+        engine=found.engine,
+        text_hash=reading.text_hash,
+        base=str(kept) if (kept := save_base or kl_divergence_base) else None,
+        seconds=seconds,
+    )

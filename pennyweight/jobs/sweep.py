@@ -1,0 +1,211 @@
+"""sweep: one model at several levels: bytes, speed, perplexity and KL divergence of each, in one table and one report.
+
+Every level is quantized from MODEL, scored on the same chunks of the text and compared with MODEL's own predictions,
+which are computed once and kept in the output directory. What is done is done: a sweep that was killed goes on from its
+journal, and a level that fails does not lose the others.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+
+from pennyweight.checkpoints.open import open_checkpoint
+from pennyweight.core.errors import BadRequest, OutputError
+from pennyweight.core.progress import progress_bar
+from pennyweight.evaluation.journal import Journal, key_of
+from pennyweight.evaluation.sweep import BaseLevel, Failure, Point, Provenance, SweepResult, SweepRow, walk
+from pennyweight.evaluation.texts import text_bytes, text_name
+from pennyweight.evaluation.throughput import measure_speed
+from pennyweight.jobs.level import Extras, Subject, base_of, level_speed, measure_level
+from pennyweight.jobs.quantize import UNQUANTIZED
+from pennyweight.jobs.scoring import USUAL as AS_USUAL
+from pennyweight.jobs.scoring import EvaluationOptions, identify, text_hash
+from pennyweight.recipes.file_types import get_file_type
+from pennyweight.report.files import write_report
+from pennyweight.runtimes.llama_cpp import BUILD
+from pennyweight.runtimes.speed import SpeedSettings
+from pennyweight.store.database import open_store
+from pennyweight.store.machine import hardware, last_level_cache_bytes, versions
+from pennyweight.store.measurement import now
+
+LEVELS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_S", "Q2_K")
+"""The field's seven levels, from indistinguishable to an emergency."""
+
+SPEED = SpeedSettings(repetitions=3)
+"""llama-bench's tests, three times each: the error bars that decide come from the text, not from the clock."""
+
+OnRow = Callable[[SweepRow, bool], None]
+Walked = tuple[tuple[SweepRow, ...], tuple[Failure, ...]]
+
+
+def ignore_rows(row: SweepRow, fresh: bool) -> None:
+    """Nobody wants to hear of rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepOptions:
+    """What to sweep and how.
+
+    Attributes:
+        types: file types, in the order of the table.
+        speed: what to time of each level; None for no speeds.
+        keep_files: leave the quantized files in the output directory.
+        seed: of the sample that the stored predictions keep of improbable tokens.
+    """
+
+    types: tuple[str, ...] = LEVELS
+    evaluation: EvaluationOptions = AS_USUAL
+    speed: SpeedSettings | None = SPEED
+    keep_files: bool = True
+    seed: int = 0
+
+
+USUAL = SweepOptions()
+
+
+def sweep(
+    model: str, text: str | Path, output: str | Path, options: SweepOptions = USUAL, *, on_row: OnRow = ignore_rows
+) -> SweepResult:
+    """Sweep MODEL over `options.types` on the file `text`; files and report go into the directory `output`.
+
+    `on_row` hears of each level as it is done, and whether it was measured just now or found in the journal.
+
+    Raises:
+        BadRequest: MODEL is quantized already, the text is shorter than two chunks, a level is named twice.
+        UnknownName: a level that does not exist. OutputError: the directory cannot be written.
+    """
+    settings = options.speed
+    extras = Extras(
+        key=f"speed {settings}",
+        speed=(lambda _, path: level_speed(measure_speed(path, settings))) if settings else None,
+    )
+    return sweep_with(extras, model, text, output, options, on_row=on_row)
+
+
+def sweep_with(
+    extras: Extras,
+    model: str,
+    text: str | Path,
+    output: str | Path,
+    options: SweepOptions = USUAL,
+    *,
+    on_row: OnRow = ignore_rows,
+) -> SweepResult:
+    """`sweep`, with `extras` in the place of its speeds."""
+    started = time.perf_counter()
+    types = _checked_types(options.types)
+    _require_unquantized(model)
+    open_store().close()  # a store that cannot be written is found out before the hours of measuring
+    subject = Subject(
+        model=model,
+        identity=identify(model),
+        data=text_bytes(text),
+        directory=_made(Path(output)),
+        evaluation=options.evaluation,
+        seed=options.seed,
+        keep_files=options.keep_files,
+    )
+    rows, failures = _walk(types, subject, extras, on_row)
+    result = SweepResult(
+        model=subject.identity.model,
+        base=_base_level(subject, rows[0]),
+        rows=rows,
+        failures=failures,
+        provenance=_provenance(_shown_name(text), subject, rows[0]),
+        seconds=time.perf_counter() - started,
+    )
+    files = write_report(result, subject.directory)
+    return replace(result, files=tuple(map(str, files)))
+
+
+def _walk(types: Sequence[str], subject: Subject, extras: Extras, on_row: OnRow) -> Walked:
+    """Every level from the journal or measured now; the base is computed only where something is left to measure."""
+    points = [Point(type=type, key=_key(type, subject, extras)) for type in types]
+    journal = Journal(subject.directory / "journal.jsonl", SweepRow)
+    left = sum(journal.find(point.key) is None for point in points)
+    if not left:
+        return walk(points, _never, journal, on_row)
+    base = base_of(subject)
+    with progress_bar("sweep", left * len(base.chunks), "chunks") as advance:
+        return walk(points, lambda p: measure_level(p.type, subject, base, extras, advance), journal, on_row)
+
+
+def _never(point: Point) -> SweepRow:
+    raise AssertionError(f"{point.type} is in the journal")
+
+
+def _key(type: str, subject: Subject, extras: Extras) -> str:
+    """Everything a row depends on; threads and layers on the GPU change its speed, so they are in it too."""
+    return key_of(
+        type=type,
+        model=subject.identity.fingerprint,
+        text=text_hash(subject.data),
+        evaluation=astuple(subject.evaluation),
+        seed=subject.seed,
+        kept=str(subject.directory.resolve()) if subject.keep_files else None,
+        extras=extras.key,
+        versions=(BUILD, versions()),
+        hardware=hardware(),
+    )
+
+
+def _checked_types(types: Sequence[str]) -> list[str]:
+    names = [get_file_type(type).name for type in types]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice or not names:
+        raise BadRequest(f"{twice[0]} is asked for twice" if twice else "no level is asked for; --types Q8_0,Q4_K_M …")
+    return names
+
+
+def _require_unquantized(model: str) -> None:
+    quantized = [t for t in open_checkpoint(model).tensors if t.format not in UNQUANTIZED]
+    if quantized:
+        raise BadRequest(
+            f"{model} is quantized already ({quantized[0].name} is {quantized[0].format}); a sweep starts from the "
+            "F16 or BF16 model"
+        )
+
+
+def _made(directory: Path) -> Path:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the directory {directory}: {error.strerror}") from error
+    return directory
+
+
+def _shown_name(text: str | Path) -> str:
+    """A file's name without its directory, which is nobody else's; a named text in words."""
+    name = text_name(text)
+    return Path(text).name if name == str(text) else name
+
+
+def _base_level(subject: Subject, row: SweepRow) -> BaseLevel:
+    return BaseLevel(
+        type=subject.identity.type,
+        bytes=subject.identity.bytes,
+        bits_per_weight=subject.identity.bits_per_weight,
+        perplexity=row.base_perplexity,
+        stderr=row.base_stderr,
+        noise_floor=row.noise_floor,
+    )
+
+
+def _provenance(text: str, subject: Subject, row: SweepRow) -> Provenance:
+    n_ctx = subject.evaluation.ctx
+    return Provenance(
+        text=text,
+        text_hash=text_hash(subject.data),
+        protocol=row.protocol,
+        n_ctx=n_ctx,
+        chunks=row.tokens // (n_ctx - 1 - n_ctx // 2),
+        tokens=row.tokens,
+        engine=row.engine,
+        versions=versions(),
+        hardware=hardware(),
+        cache_bytes=last_level_cache_bytes(),
+        fingerprint=subject.identity.fingerprint,
+        seed=subject.seed,
+        when=now(),
+    )

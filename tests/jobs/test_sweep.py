@@ -1,0 +1,169 @@
+"""sweep and demo: every level measured on one text, resumed, refused where there is nothing to measure."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pennyweight.core.errors import BadRequest, OutputError, UnknownName
+from pennyweight.evaluation.sweep import SweepRow
+from pennyweight.jobs import demo as demo_module
+from pennyweight.jobs import level as level_module
+from pennyweight.jobs.demo import LAYER_WEIGHTS, LAYERS, LEAST_BITS, synthetic_config, synthetic_layers
+from pennyweight.jobs.level import Extras
+from pennyweight.jobs.results import ResultsFilter, results
+from pennyweight.jobs.scoring import EvaluationOptions
+from pennyweight.jobs.sweep import SweepOptions, sweep, sweep_with
+from pennyweight.models.tensors import planned_tensors
+from pennyweight.runtimes.speed import SpeedSettings
+from tests.tiny_gguf import TINY_TEXT, write_tiny_gguf
+
+SHORT = EvaluationOptions(ctx=64, chunks=6, threads=1)
+QUIET = SweepOptions(types=("Q8_0", "Q4_K_M", "Q2_K"), evaluation=SHORT, speed=None)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("place")
+    write_tiny_gguf(directory / "tiny.gguf")
+    (directory / "text.txt").write_text(TINY_TEXT)
+    return directory
+
+
+@pytest.mark.slow
+def test_levels_are_measured_ordered_kept_and_not_measured_twice(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, text, output = str(place / "tiny.gguf"), place / "text.txt", tmp_path / "out"
+    found = sweep(model, text, output, QUIET)
+    assert [row.type for row in found.rows] == list(QUIET.types)
+    assert found.rows[0].kld_mean < found.rows[1].kld_mean < found.rows[2].kld_mean
+    assert found.rows[0].bytes > found.rows[1].bytes > found.rows[2].bytes
+    assert (found.provenance.chunks, found.provenance.tokens) == (6, 6 * 31)
+    assert found.base.type == "F16"
+    assert found.base.noise_floor is not None
+    for row in found.rows:
+        assert row.decode_tok_s is None
+        assert Path(row.output or "").stat().st_size == row.bytes
+    assert {path.name for path in output.iterdir()} >= {"report.html", "sweep.md", "sweep.csv", "sweep.json"}
+    kept = results(ResultsFilter(metric="kld_mean", model="tiny")).rows
+    assert {row.type: row.value for row in kept} == {row.type: row.kld_mean for row in found.rows}
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(level_module, "quantize", refuse)
+    monkeypatch.setattr(level_module, "logits_engine", refuse)
+    again = sweep(model, text, output, QUIET)
+    assert again.rows == found.rows
+    assert again.base == found.base
+    assert len(results(ResultsFilter(metric="kld_mean")).rows) == 3, "a row that was found is not a new measurement"
+
+
+@pytest.mark.slow
+def test_a_level_that_fails_does_not_lose_the_others(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny-Q4_K_M.gguf").mkdir()  # in the way of the second level's file
+    found = sweep(str(place / "tiny.gguf"), place / "text.txt", tmp_path, QUIET)
+    assert [row.type for row in found.rows] == ["Q8_0", "Q2_K"]
+    assert [failure.type for failure in found.failures] == ["Q4_K_M"]
+    assert "Q4_K_M failed: " in (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "sweep.json").read_text())["failures"][0]["type"] == "Q4_K_M"
+
+
+@pytest.mark.slow
+def test_speeds_are_of_the_files_and_files_go_where_asked(place: Path, tmp_path: Path) -> None:
+    timing = SpeedSettings(prompt_tokens=16, generated_tokens=4, repetitions=2, threads=1)
+    options = SweepOptions(types=("q8_0",), evaluation=SHORT, speed=timing, keep_files=False)
+    heard: list[tuple[SweepRow, bool]] = []
+    found = sweep(
+        str(place / "tiny.gguf"), place / "text.txt", tmp_path, options, on_row=lambda *row: heard.append(row)
+    )
+    (row,) = found.rows
+    assert heard == [(row, True)]
+    assert row.decode_tok_s is not None
+    assert row.decode_tok_s > 0
+    assert row.synthetic is None
+    assert row.output is None
+    assert not list(tmp_path.glob("*.gguf"))
+    assert (tmp_path / "speed.svg").exists()
+    (kept,) = results(ResultsFilter(metric="decode_tok_s")).rows
+    assert kept.value == row.decode_tok_s
+
+
+@pytest.mark.slow
+def test_another_text_is_another_sweep_in_the_same_directory(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text(TINY_TEXT[700:])
+    one = SweepOptions(types=("Q8_0",), evaluation=SHORT, speed=None)
+    first = sweep(str(place / "tiny.gguf"), place / "text.txt", tmp_path / "out", one)
+    second = sweep(str(place / "tiny.gguf"), tmp_path / "other.txt", tmp_path / "out", one)
+    assert first.rows[0].perplexity != second.rows[0].perplexity
+
+
+@pytest.mark.slow
+def test_extras_are_in_the_rows(place: Path, tmp_path: Path) -> None:
+    extras = Extras(key="text", write=lambda path: f"written by {path.name}")
+    one = SweepOptions(types=("Q8_0",), evaluation=SHORT)
+    found = sweep_with(extras, str(place / "tiny.gguf"), place / "text.txt", tmp_path, one)
+    assert found.rows[0].text == "written by tiny-Q8_0.gguf"
+
+
+@pytest.mark.parametrize(
+    ("types", "error", "named"),
+    [
+        (("Q4_K_X",), UnknownName, "Q4_K_M"),
+        (("Q8_0", "q8_0"), BadRequest, "Q8_0 is asked for twice"),
+        ((), BadRequest, "no level"),
+    ],
+)
+def test_levels_that_cannot_be_are_refused_before_anything_is_made(
+    types: tuple[str, ...], error: type[Exception], named: str, place: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=named):
+        sweep(str(place / "tiny.gguf"), place / "text.txt", tmp_path / "out", SweepOptions(types=types))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_quantized_already_is_refused(place: Path, tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "q8.gguf", format="Q8_0")
+    with pytest.raises(BadRequest, match="is quantized already"):
+        sweep(str(path), place / "text.txt", tmp_path / "out", QUIET)
+
+
+def test_a_directory_that_cannot_be_made_is_refused(place: Path) -> None:
+    with pytest.raises(OutputError, match="cannot make the directory"):
+        sweep(str(place / "tiny.gguf"), place / "text.txt", place / "text.txt" / "out", QUIET)
+
+
+@pytest.mark.slow
+def test_the_demo_writes_a_line_at_each_level_and_says_that_its_speeds_are_synthetic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_module, "LAYERS", (1, 1))
+    monkeypatch.setattr(
+        demo_module, "SPEED", SpeedSettings(prompt_tokens=8, generated_tokens=2, repetitions=1, threads=1)
+    )
+    small = SweepOptions(types=("Q8_0", "Q2_K"), evaluation=EvaluationOptions(chunks=2, threads=1))
+    monkeypatch.setattr(demo_module, "SweepOptions", lambda: small)
+    found = demo_module.demo(tmp_path)
+    for row in found.rows:
+        assert (row.text or "").startswith(demo_module.PROMPT)
+        assert len(row.text or "") > len(demo_module.PROMPT)
+        assert row.synthetic is not None
+        assert "last-level cache" in row.synthetic
+        assert row.decode_tok_s is not None
+        assert row.speed_bytes != row.bytes
+    page = (tmp_path / "report.html").read_text()
+    assert "The same beginning, continued" in page
+    assert "are of a synthetic model" in page
+    assert results(ResultsFilter(metric="decode_tok_s")).rows == (), "a synthetic speed is not this model's"
+
+
+def test_the_demo_s_speeds_come_from_a_model_larger_than_the_cache() -> None:
+    for cache in (8 << 20, 32 << 20, 96 << 20):
+        layers = synthetic_layers(cache)
+        assert layers * LAYER_WEIGHTS * LEAST_BITS / 8 >= 2 * cache
+    assert synthetic_layers(0) == LAYERS[0]
+    assert synthetic_layers(1 << 40) == LAYERS[1]
+    config = synthetic_config(2)
+    matrices = [t for t in planned_tensors(config) if t.name.startswith("blk.1.") and len(t.shape) == 2]
+    assert sum(t.shape[0] * t.shape[1] for t in matrices) == LAYER_WEIGHTS
