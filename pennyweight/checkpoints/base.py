@@ -1,4 +1,4 @@
-"""What every checkpoint gives: tensors under GGUF's names (`blk.3.attn_q.weight`), read row by row, and GGUF metadata."""
+"""What every checkpoint gives: tensors under GGUF's names (`blk.3.attn_q.weight`), row by row, and GGUF metadata."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Makes tests/golden/imatrix.json with a real llama-imatrix: `python -m tests.evaluation.make_imatrix_golden LLAMA_IMATRIX`.
+"""Makes tests/golden/imatrix.json with a real llama-imatrix: `python -m tests.evaluation.make_imatrix_golden TOOL`.
 
 For each generated model: every tensor's token counts, and every 64th of the sums that llama-imatrix wrote.
 """
