@@ -19,7 +19,7 @@ test: $(VENV)/dev
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest -q -m "not slow"
 
 format: $(VENV)/dev
