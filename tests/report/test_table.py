@@ -62,6 +62,13 @@ def test_the_headline_names_the_usual_choice_its_cost_with_error_and_the_cliff()
     assert headline(one).startswith("Q8_0: perplexity 20.90, within the error")
 
 
+def test_the_headline_names_no_speed_that_the_noise_could_have_made() -> None:
+    quiet = sweep_case()
+    noisy = replace(quiet, rows=tuple(replace(row, decode_stdev=row.decode_tok_s) for row in quiet.rows))
+    assert "writes at a speed that this run cannot tell from its" in headline(noisy)
+    assert "faster" not in headline(noisy)
+
+
 def test_failures_and_synthetic_speeds_are_said() -> None:
     assert "Q2_K failed: the disk is full" in sentences(failed_case())
     result = sweep_case()
