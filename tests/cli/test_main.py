@@ -147,6 +147,8 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_behind(tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "model.gguf", layers=24, vocabulary=4096, feed_forward=4096)
     code = "from pennyweight.cli.main import main; main()"
     arguments = ["quantize", str(path), "IQ4_XS", "-o", str(tmp_path / "out.gguf"), "-t", "1"]
+    # A shell's background jobs inherit an ignored SIGINT, under which Python would never hear of Ctrl-C.
+    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {code}"
     with subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not list(tmp_path.glob(".out.gguf.tmp-*")):
             time.sleep(0.005)
