@@ -13,7 +13,7 @@ _REPOSITORY = re.compile(r"(?:https://)?(?:hf\.co/|huggingface\.co/)?([\w.-]+/[\
 
 
 def open_checkpoint(model: str) -> Checkpoint:
-    """Open MODEL. Local files are mapped and read lazily; a repository is downloaded first (resumed, checksummed).
+    """Open MODEL. Local files are read lazily, by position; a repository is downloaded first (resumed, checksummed).
 
     Raises:
         BadRequest: nothing of that name here, and it is not a repository's name either.
