@@ -46,7 +46,8 @@ def open_huggingface(path: str | Path) -> Checkpoint:
     tokenizer = tokenizer_metadata(directory, config.vocabulary_size, config.special_ids)
     generation = read_json_if_there(directory / "generation_config.json")
     model = model_metadata(config, generation, _model_name(directory), _main_format(tensors))
-    return Checkpoint(metadata=dict([*model, *tokenizer]), tensors=tensors, source=str(directory), files=files.paths)
+    read = tuple(sorted({*files.paths, *(entry for entry in directory.iterdir() if entry.is_file())}))
+    return Checkpoint(metadata=dict([*model, *tokenizer]), tensors=tensors, source=str(directory), files=read)
 
 
 def canonical_tensors(stored: Mapping[str, StoredTensor], config: ModelConfig) -> tuple[LazyTensor, ...]:

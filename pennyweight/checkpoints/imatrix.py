@@ -13,7 +13,7 @@ Source: llama.cpp tools/imatrix/imatrix.cpp `save_imatrix`, `save_imatrix_legacy
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,15 @@ class Imatrix:
     chunk_count: int
     chunk_size: int
     source: str
+
+    def require_model(self, names: Iterable[str]) -> None:
+        """Raises: BadRequest where most entries name tensors that are not among `names`: another model's matrix."""
+        absent = sorted(self.entries.keys() - set(names))
+        if 2 * len(absent) > len(self.entries):
+            raise BadRequest(
+                f"{self.source} is the importance matrix of another model: {len(absent)} of its {len(self.entries)} "
+                f"entries name tensors that are not here ({absent[0]} …)"
+            )
 
     def importance(self, tensor: LazyTensor) -> NDArray[np.float32] | None:
         """float32 (matrices, columns) for `tensor`; None where the file has nothing on it.

@@ -61,8 +61,9 @@ def quantize(
         imatrix=imatrix,
         overrides=overrides,
         allow_requantize=allow_requantize,
-        split_max_size=parse_bytes(split_max_size) if split_max_size else None,
+        split_max_size=None if split_max_size is None else parse_bytes(split_max_size),
         threads=threads,
+        other_inputs=(tensor_type_file,) if tensor_type_file else (),
     )
     result = job(model, type, output, options, dry_run=dry_run)
     if json:

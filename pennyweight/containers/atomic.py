@@ -108,6 +108,12 @@ def refuse_input(output: Path, inputs: Iterable[Path]) -> None:
             raise OutputError(f"{output} is the input; write to another path")
 
 
+def check_output(path: Path, inputs: Iterable[Path]) -> None:
+    """Before long work: refuse a path that could not be written at its end, or that is an input. Raises: OutputError."""
+    refuse_input(path, inputs)
+    _require_replaceable(Path(os.path.realpath(path)))
+
+
 def remove_stale(path: Path) -> None:
     """Remove temporary files for `path` whose writers were killed: those that nobody holds locked."""
     with os.scandir(path.parent) as entries:

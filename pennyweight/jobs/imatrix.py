@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pennyweight.checkpoints.imatrix import Imatrix, write_imatrix
+from pennyweight.containers.atomic import check_output
 from pennyweight.core.progress import progress_bar
 from pennyweight.evaluation.engine import cut, read_text
 from pennyweight.evaluation.importance import collect_imatrix
-from pennyweight.jobs.runnable import runnable
+from pennyweight.jobs.runnable import model_files, runnable
 from pennyweight.runtimes.llama_cpp import Model
 
 FEW_TOKENS = 64
@@ -47,6 +48,7 @@ def imatrix(
     """
     started = time.perf_counter()
     data = read_text(Path(text))
+    check_output(Path(output), [Path(text), *model_files(model)])
     with runnable(model) as gguf, Model.load(gguf, n_gpu_layers=options.gpu_layers) as loaded:
         chunks = cut(loaded.tokenize(data, add_special=True), options.ctx, options.chunks)
         with progress_bar("imatrix", len(chunks), "chunks") as advance:

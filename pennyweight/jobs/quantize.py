@@ -17,12 +17,11 @@ from pennyweight.core.progress import progress_bar
 from pennyweight.models.shape import shape_from_metadata
 from pennyweight.pipeline.stream import TensorPlan, stream
 from pennyweight.recipes.assign import Assignment, assign, require_imatrix
-from pennyweight.recipes.file_types import get_file_type
+from pennyweight.recipes.file_types import UNQUANTIZED, get_file_type
 from pennyweight.recipes.layout import ImatrixProvenance, output_metadata
 from pennyweight.recipes.overrides import Overrides
 
 NOTHING_ASKED = Overrides()
-UNQUANTIZED = ("F32", "F16", "BF16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +34,7 @@ class QuantizeOptions:
         allow_requantize: accept a model that is already quantized.
         split_max_size: bytes after which the next file of a split begins; None for one file.
         threads: None for every core of this process.
+        other_inputs: files that were read to make these options, which the output must not replace.
     """
 
     imatrix: Path | None = None
@@ -42,6 +42,7 @@ class QuantizeOptions:
     allow_requantize: bool = False
     split_max_size: int | None = None
     threads: int | None = None
+    other_inputs: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ class QuantizeResult:
     """What was (or, in a dry run, would be) written.
 
     Attributes:
-        output: path written; None in a dry run.
+        output: path written, of a split its first part; None in a dry run.
         type: the file type's name.
         bytes: size of the file, header included (of all files of a split).
         bits_per_weight: stored bits of all tensors ÷ weights, as llama-quantize prints it.
@@ -92,7 +93,13 @@ def quantize(
     started = time.perf_counter()
     file_type = get_file_type(type)
     checkpoint = open_checkpoint(model)
+    if not checkpoint.tensors:
+        raise BadRequest(f"{checkpoint.source} holds no tensors; there is nothing to quantize")
+    if options.split_max_size is not None and options.split_max_size < 1:
+        raise BadRequest(f"--split-max-size is {options.split_max_size} bytes; write 2G or 500M")
     imatrix = read_imatrix(options.imatrix) if options.imatrix else None
+    if imatrix:
+        imatrix.require_model(tensor.name for tensor in checkpoint.tensors)
     shape = shape_from_metadata(checkpoint.metadata)
     assignments = assign(
         checkpoint.tensors, shape, file_type, options.overrides, has_imatrix=bool(imatrix and imatrix.entries)
@@ -107,14 +114,13 @@ def quantize(
         raise BadRequest("no output path; say where with -o OUT.gguf, or --dry-run to see the plan")
     else:
         require_imatrix(assignments, imatrix.entries if imatrix else ())
+        inputs = [*checkpoint.files, *options.other_inputs, *([options.imatrix] if options.imatrix else [])]
         with (
-            GGUFWriter(
-                output, metadata, infos, split_max_size=options.split_max_size, sources=checkpoint.files
-            ) as writer,
+            GGUFWriter(output, metadata, infos, split_max_size=options.split_max_size, sources=inputs) as writer,
             progress_bar(file_type.name, sum(info.nbytes for info in infos)) as advance,
         ):
             stream(plans, writer.write_rows, threads=options.threads or default_threads(), advance=advance)
-        file_bytes = writer.bytes_written
+        file_bytes, output = writer.bytes_written, writer.paths[0]
     weights = sum(p.tensor.rows * p.tensor.columns for p in plans)
     return QuantizeResult(
         output=None if dry_run else str(output),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pennyweight.checkpoints.base import Checkpoint
 from pennyweight.checkpoints.open import local_path, open_checkpoint
-from pennyweight.jobs.quantize import UNQUANTIZED, quantize
+from pennyweight.jobs.quantize import quantize
+from pennyweight.recipes.file_types import UNQUANTIZED
 
 
 @contextmanager
@@ -25,6 +26,11 @@ def runnable(model: str) -> Iterator[Path]:
         gguf = Path(directory) / f"{path.name}.gguf"
         quantize(model, lossless_type(open_checkpoint(model)), gguf)
         yield gguf
+
+
+def model_files(model: str) -> tuple[Path, ...]:
+    """The files that MODEL is read from, which no output may replace."""
+    return open_checkpoint(model).files
 
 
 def lossless_type(checkpoint: Checkpoint) -> str:

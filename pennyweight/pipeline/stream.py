@@ -15,11 +15,15 @@ from pennyweight.checkpoints.base import LazyTensor
 from pennyweight.core.errors import BadWeights
 from pennyweight.core.parallel import each_in_threads
 from pennyweight.formats.base import BlockFormat
+from pennyweight.recipes.file_types import UNQUANTIZED
 
 SLAB_WEIGHTS = 1 << 20
 """Weights of one slab: 4 MiB as float32. Processor time was the same from 1 << 17 to 1 << 20; smaller slabs pay for
 calls,
 larger ones leave the cache between reading and encoding (Q8_0 at 1 << 22: a third more)."""
+
+FLOAT16_MAX = 65504.0
+"""No format's scale is larger than its largest weight, so below this none can overflow and nothing is checked."""
 
 WriteRows = Callable[[str, int, NDArray[np.uint8]], None]
 """(tensor name, first row, uint8 (rows, row_bytes)); called from several threads."""
@@ -68,17 +72,21 @@ def stream(
     `advance` is told the bytes of each slab once they are written.
 
     Raises:
-        BadWeights: a weight is NaN or infinite; names the tensor, row and column.
+        BadWeights: a weight is NaN or infinite, or too large for the format; names the tensor, row and column.
     """
 
     def carry(slab: Slab) -> None:
         plan = slab.plan
         if plan.is_copy:
             data = plan.tensor.raw_rows(slab.start, slab.stop)
+            if plan.format.name in UNQUANTIZED:
+                _largest(kernels.decode(plan.format, data), slab)
         else:
             rows = plan.tensor.read_rows(slab.start, slab.stop)
-            _require_finite(rows, plan.tensor.name, slab.start)
+            largest = _largest(rows, slab)
             data = kernels.encode(plan.format, rows, slab.importance)
+            if largest > FLOAT16_MAX:
+                _require_held(kernels.decode(plan.format, data), rows, slab)
         write_rows(plan.tensor.name, slab.start, data)
         advance(data.nbytes)
 
@@ -97,12 +105,24 @@ def _slabs(plans: Iterable[TensorPlan], slab_weights: int) -> Iterator[Slab]:
                 yield Slab(plan=plan, start=start, stop=min(start + step, last), importance=importance)
 
 
-def _require_finite(rows: NDArray[np.float32], name: str, first_row: int) -> None:
+def _largest(rows: NDArray[np.float32], slab: Slab) -> float:
+    """The largest magnitude in the slab. Raises: BadWeights where a weight is no number."""
     # min and max carry NaN and show infinity: two vector passes in cache, no temporary of the slab's size.
-    if np.isfinite(rows.min(initial=0)) and np.isfinite(rows.max(initial=0)):
-        return
-    row, column = np.argwhere(~np.isfinite(rows))[0]
-    raise BadWeights(
-        f"{name} holds {rows[row, column]} at row {first_row + row}, column {column}; "
-        "the checkpoint is damaged, nothing was written"
-    )
+    largest = max(-float(rows.min(initial=0)), float(rows.max(initial=0)))
+    if not np.isfinite(rows.min(initial=0)) or not np.isfinite(largest):
+        row, column = np.argwhere(~np.isfinite(rows))[0]
+        raise BadWeights(
+            f"{slab.plan.tensor.name} holds {rows[row, column]} at row {slab.start + row}, column {column}; "
+            "the checkpoint is damaged, nothing was written"
+        )
+    return largest
+
+
+def _require_held(decoded: NDArray[np.float32], rows: NDArray[np.float32], slab: Slab) -> None:
+    """Raises: BadWeights where a scale has passed float16's range, so that weights read back as infinity or NaN."""
+    if not np.isfinite(decoded).all():
+        row = int(np.argwhere(~np.isfinite(decoded))[0, 0])
+        raise BadWeights(
+            f"{slab.plan.tensor.name} has {np.abs(rows[row]).max():g} in row {slab.start + row}, too large for "
+            f"{slab.plan.format.name}, whose scales are float16; keep the tensor in F32 or BF16"
+        )

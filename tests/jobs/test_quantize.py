@@ -18,6 +18,7 @@ from pennyweight.containers.gguf import GGUFValue, ValueType
 from pennyweight.containers.gguf_writer import GGUFWriter
 from pennyweight.containers.tensor import TensorInfo
 from pennyweight.core.errors import BadRequest, BadWeights, OutputError, PennyweightError, UnknownName
+from pennyweight.jobs.imatrix import imatrix
 from pennyweight.jobs.quantize import QuantizeOptions, quantize
 from pennyweight.recipes.file_types import ALL
 from pennyweight.recipes.overrides import parse_overrides
@@ -51,12 +52,12 @@ def test_whole_files_equal_llama_quantize_and_run(
 ) -> None:
     name, path = model
     monkeypatch.chdir(path.parent)  # the matrix's path goes into the file as it is given
-    for kind, imatrix in (("plain", None), ("imatrix", Path("imatrix.gguf"))):
+    for kind, matrix in (("plain", None), ("imatrix", Path("imatrix.gguf"))):
         if type not in GOLDEN[name][kind]:
             with pytest.raises(BadRequest, match="needs an importance matrix"):
-                quantize(str(path), type, tmp_path / "out.gguf", QuantizeOptions(imatrix=imatrix))
+                quantize(str(path), type, tmp_path / "out.gguf", QuantizeOptions(imatrix=matrix))
             continue
-        result = quantize(str(path), type, tmp_path / "out.gguf", QuantizeOptions(imatrix=imatrix))
+        result = quantize(str(path), type, tmp_path / "out.gguf", QuantizeOptions(imatrix=matrix))
         assert _sha256(tmp_path / "out.gguf") == GOLDEN[name][kind][type]
         assert result.bytes == (tmp_path / "out.gguf").stat().st_size
     with Model.load(tmp_path / "out.gguf") as loaded, Context(loaded, ContextSettings(n_ctx=64)) as context:
@@ -81,8 +82,9 @@ def test_a_dry_run_predicts_the_file_to_the_byte_and_writes_nothing(tmp_path: Pa
 def test_split_output_holds_the_same_tensors(tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "model.gguf")
     quantize(str(path), "Q4_K_S", tmp_path / "whole.gguf")
-    quantize(str(path), "Q4_K_S", tmp_path / "part.gguf", QuantizeOptions(split_max_size=200_000))
+    result = quantize(str(path), "Q4_K_S", tmp_path / "part.gguf", QuantizeOptions(split_max_size=200_000))
     parts = sorted(tmp_path.glob("part-*-of-*.gguf"))
+    assert result.output == str(parts[0])
     assert len(parts) > 2
     whole, split = open_gguf_checkpoint(tmp_path / "whole.gguf"), open_gguf_checkpoint(parts[0])
     assert [t.name for t in whole.tensors] == [t.name for t in split.tensors]
@@ -184,3 +186,58 @@ def test_a_kill_at_any_moment_leaves_the_old_file_whole_and_the_next_run_cleans_
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     assert whole is None or whole == output.read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.gguf", "out.gguf"], "leftovers of killed runs"
+
+
+def test_nan_in_a_tensor_that_is_only_copied_is_named_too(tmp_path: Path) -> None:
+    values = np.ones((8, 256), np.float32)
+    values[7, 255] = np.nan
+    path = _bad_model(tmp_path / "model.gguf", values)
+    with pytest.raises(BadWeights, match=r"holds nan at row 7, column 255"):
+        quantize(str(path), "F32", tmp_path / "out.gguf")
+    assert not (tmp_path / "out.gguf").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("type", ["Q8_0", "Q4_0", "Q4_K_M", "F16"])
+def test_weights_past_the_range_of_a_scale_are_refused(type: str, tmp_path: Path) -> None:
+    values = np.ones((8, 256), np.float32)
+    values[3, 17] = 1e9
+    path = _bad_model(tmp_path / "model.gguf", values)
+    with pytest.raises(BadWeights, match=r"blk\.0\.ffn_up\.weight has 1e\+09 in row 3, too large for"):
+        quantize(str(path), type, tmp_path / "out.gguf")
+    assert not (tmp_path / "out.gguf").exists()
+
+
+def test_no_file_that_is_read_is_written_over(tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "model.gguf")
+    matrix = write_matching_imatrix(path, tmp_path / "imatrix.gguf")
+    (types := tmp_path / "types.gguf").write_text("attn_v=q8_0")
+    options = QuantizeOptions(imatrix=matrix, other_inputs=(types,))
+    for output in (path, matrix, types):
+        with pytest.raises(OutputError, match="is the input"):
+            quantize(str(path), "Q4_K_M", output, options)
+    (text := tmp_path / "text.txt").write_text("text")
+    for output in (path, text):
+        with pytest.raises(OutputError, match="is the input"):
+            imatrix(str(path), text, output)
+    with pytest.raises(OutputError, match="there is no directory"):
+        imatrix(str(path), text, tmp_path / "nowhere" / "imatrix.gguf")
+
+
+def test_a_matrix_whose_names_are_of_another_model_is_refused(tmp_path: Path) -> None:
+    deep = write_tiny_gguf(tmp_path / "deep.gguf", layers=8)
+    matrix = write_matching_imatrix(deep, tmp_path / "imatrix.gguf")
+    path = write_tiny_gguf(tmp_path / "model.gguf")
+    with pytest.raises(BadRequest, match="another model: 42 of its 56 entries"):
+        quantize(str(path), "Q4_K_M", None, QuantizeOptions(imatrix=matrix), dry_run=True)
+
+
+def test_a_model_without_tensors_or_a_split_of_no_size_is_refused(tmp_path: Path) -> None:
+    with GGUFWriter(tmp_path / "empty.gguf", {"general.architecture": GGUFValue.scalar(ValueType.STRING, "llama")}, []):
+        pass
+    with pytest.raises(BadRequest, match="holds no tensors"):
+        quantize(str(tmp_path / "empty.gguf"), "Q8_0", tmp_path / "out.gguf")
+    path = write_tiny_gguf(tmp_path / "model.gguf")
+    with pytest.raises(BadRequest, match="split-max-size"):
+        quantize(str(path), "Q8_0", tmp_path / "out.gguf", QuantizeOptions(split_max_size=0))
+    assert not (tmp_path / "out.gguf").exists()
