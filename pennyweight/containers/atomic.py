@@ -109,7 +109,7 @@ def refuse_input(output: Path, inputs: Iterable[Path]) -> None:
 
 
 def check_output(path: Path, inputs: Iterable[Path]) -> None:
-    """Before long work: refuse a path that could not be written at its end, or that is an input. Raises: OutputError."""
+    """Before long work: refuse a path that could not be written after it, or that is an input. Raises: OutputError."""
     refuse_input(path, inputs)
     _require_replaceable(Path(os.path.realpath(path)))
 

@@ -119,7 +119,9 @@ def test_shards_give_what_a_single_file_gives(tmp_path: Path) -> None:
     assert list(first) == list(second)
     for name in first:
         np.testing.assert_array_equal(_whole(first[name]), _whole(second[name]))
-    assert len(open_huggingface(many).files) == 3
+    read = [path.name for path in open_huggingface(many).files]
+    assert sum(name.endswith(".safetensors") for name in read) == 3
+    assert {"config.json", "tokenizer.json"} <= set(read), "an output must not replace these either"
 
 
 def test_vectors_norms_and_routers_are_float32_and_matrices_keep_their_format(tmp_path: Path) -> None:
