@@ -1,6 +1,10 @@
 """The command `pennyweight`: one subcommand per verb, each in its own file; errors become one line and an exit code."""
 
+import io
+import os
+import signal
 import sys
+import threading
 from typing import Any, NoReturn
 
 import typer
@@ -16,7 +20,6 @@ USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 app = typer.Typer(
     name="pennyweight",
     help="Fit language models onto the hardware you own: plan, make, measure, run.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -33,30 +36,43 @@ app.command()(demo.demo)
 
 
 @app.callback(invoke_without_command=True)
-def options(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+def options(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
     if version:
         print(f"pennyweight {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:  # the bare command asks what there is: help is the answer, not an error
+        print(context.get_help())
 
 
 def main() -> None:
     """Run the command line. Exit 0 done; 1 the answer is no; 2 bad request, one line on stderr; 130 interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an ASCII terminal gets ? for ×; stderr has such a rule by default
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` cleans up as Ctrl-C does
     try:
         code = app(standalone_mode=False) or 0
+        sys.stdout.flush()  # here, where a broken pipe is still understood
     except PennyweightError as error:
         _fail(str(error), error.exit_code)
     except USAGE_ERROR as error:
-        _fail(f"{' '.join(error.format_message().split())} (see pennyweight --help)", 2)
+        _fail(f"{error.format_message()} (see pennyweight --help)", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail(STOPPED, INTERRUPTED)
-    except BrokenPipeError:  # `pennyweight inspect … | head`: the reader has seen enough
-        sys.stderr.close()
+    except SystemExit as left:  # Click and Rich make one of a broken pipe: `… | head` has seen enough, no error
+        sys.exit(0 if isinstance(left.__context__, BrokenPipeError) else left.code)
+    except BrokenPipeError:  # the same, of the last flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
         sys.exit(0)
     if code == INTERRUPTED:  # newer Typers turn Ctrl-C into an exit code of their own
         _fail(STOPPED, INTERRUPTED)
     sys.exit(code)
 
 
-def _fail(line: str, code: int) -> NoReturn:
-    print(f"pennyweight: {line}", file=sys.stderr)
+def _fail(text: str, code: int) -> NoReturn:
+    """Leave with one line on stderr, whatever white space a path in `text` has."""
+    print(f"pennyweight: {' '.join(text.split())}", file=sys.stderr)
     sys.exit(code)

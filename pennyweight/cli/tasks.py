@@ -39,7 +39,7 @@ def tasks(
     seed: Annotated[int, typer.Option(help="Of answers that are sampled.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Ask MODEL the questions of benchmarks, by lm-evaluation-harness; scores with 95 % intervals. Needs [tasks]."""
+    """Ask MODEL benchmark questions by lm-evaluation-harness; scores with 95 % intervals. Needs the extra `tasks`."""
     from pennyweight.jobs.tasks import TasksOptions
     from pennyweight.jobs.tasks import tasks as job
 

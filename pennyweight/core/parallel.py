@@ -7,6 +7,9 @@ from typing import TypeVar
 
 Task = TypeVar("Task")
 
+MOST_THREADS = 1024
+"""More than any machine gains from, and far below where a system refuses to start another."""
+
 
 def default_threads() -> int:
     """Cores this process may use (its affinity mask where the system has one)."""
@@ -16,7 +19,8 @@ def default_threads() -> int:
 def each_in_threads(function: Callable[[Task], None], tasks: Iterable[Task], threads: int) -> None:
     """Call `function` on every task, `threads` at a time; tasks are taken from the iterable one by one, in order.
 
-    Nothing is queued ahead, so memory is what `threads` calls hold. The first error (or Ctrl-C) stops the handing out
+    A thread starts with a task in hand, so there are never more of them than tasks, nor than `MOST_THREADS`. Nothing is
+    queued ahead, so memory is what the calls under way hold. The first error (or Ctrl-C) stops the handing out
     of tasks, waits for the calls under way, and is raised.
     """
     source, lock, stop = iter(tasks), threading.Lock(), threading.Event()
@@ -26,18 +30,21 @@ def each_in_threads(function: Callable[[Task], None], tasks: Iterable[Task], thr
         with lock:
             return next(((task,) for task in source), None) if not stop.is_set() else None
 
-    def work() -> None:
+    def work(taken: tuple[Task] | None) -> None:
         try:
-            while (taken := take()) is not None:
+            while taken is not None:
                 function(taken[0])
+                taken = take()
         except BaseException as error:  # noqa: BLE001 -- carried to the caller's thread, where it is raised
             errors.append(error)
             stop.set()
 
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(max(1, threads))]
-    for worker in workers:
-        worker.start()
+    workers: list[threading.Thread] = []
     try:
+        while len(workers) < min(max(1, threads), MOST_THREADS) and (first := take()) is not None:
+            worker = threading.Thread(target=work, args=(first,), daemon=True)
+            worker.start()
+            workers.append(worker)
         for worker in workers:
             while worker.is_alive():  # a bounded join, so that Ctrl-C is seen at once
                 worker.join(0.1)

@@ -1,17 +1,25 @@
 """The command line's contract: results on stdout, one JSON object when asked, errors as one line and an exit code."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import rich.markup
+import typer.main
 
 import pennyweight
-from pennyweight.cli.main import main
+from pennyweight.cli.main import app, main
+from pennyweight.core.parallel import MOST_THREADS, each_in_threads
 from tests.tiny_gguf import TINY_TEXT, write_tiny_gguf
+
+MAIN = "from pennyweight.cli.main import main; main()"
 
 
 def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -142,17 +150,80 @@ def test_the_python_face_offers_the_verbs() -> None:
         _ = pennyweight.frobnicate  # type: ignore[attr-defined]
 
 
+def test_an_error_is_one_line_even_where_a_path_is_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_tiny_gguf(tmp_path / "model.gguf")
+    assert run(["quantize", str(path), "Q8_0", "-o", str(tmp_path / "two\nlines" / "out.gguf")], monkeypatch) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "two lines" in errors
+
+
+def test_the_bare_command_is_answered_with_its_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([], monkeypatch) == 0
+    bare = capsys.readouterr()
+    assert "quantize" in bare.out
+    assert bare.err == ""
+    assert run(["--help"], monkeypatch) == 0
+    assert capsys.readouterr().out == bare.out
+
+
+def test_no_help_text_has_square_brackets_that_rich_would_swallow() -> None:
+    root: Any = typer.main.get_command(app)
+    for command in (root, *root.commands.values()):
+        for text in (command.help, *(getattr(item, "help", None) or "" for item in command.params)):
+            assert rich.markup.render(text).plain == text
+
+
+def test_an_ascii_terminal_gets_question_marks_not_a_traceback(tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "model.gguf")
+    ascii_only = os.environ | {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ascii_only.pop("PYTHONIOENCODING", None)
+    arguments = [sys.executable, "-c", MAIN, "inspect", str(path), "--tensors"]
+    done = subprocess.run(arguments, capture_output=True, env=ascii_only, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"512 ? 256" in done.stdout or b"256 ? 512" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a closed pipe is another error there")
+@pytest.mark.parametrize("arguments", [["inspect", "{model}"], ["inspect", "{model}", "--json"], ["--help"]])
+def test_a_reader_who_has_seen_enough_is_no_error(arguments: list[str], tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "model.gguf")
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", MAIN, *(part.format(model=path) for part in arguments)]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_absurd_number_of_threads_starts_no_more_than_there_are_tasks() -> None:
+    together = threading.Barrier(3)
+    before, seen = threading.active_count(), list[int]()
+
+    def work(_: int) -> None:
+        together.wait(timeout=10)  # passes only where all three run at once
+        seen.append(threading.active_count() - before)
+
+    each_in_threads(work, range(3), threads=100_000_000)
+    assert len(seen) == 3
+    assert max(seen) <= 3 < MOST_THREADS
+
+
 @pytest.mark.slow
-def test_ctrl_c_is_one_line_and_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_kill_are_one_line_and_leave_nothing_behind(stop: signal.Signals, tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "model.gguf", layers=24, vocabulary=4096, feed_forward=4096)
-    code = "from pennyweight.cli.main import main; main()"
     arguments = ["quantize", str(path), "IQ4_XS", "-o", str(tmp_path / "out.gguf"), "-t", "1"]
     # A shell's background jobs inherit an ignored SIGINT, under which Python would never hear of Ctrl-C.
-    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {code}"
+    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {MAIN}"
     with subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not list(tmp_path.glob(".out.gguf.tmp-*")):
             time.sleep(0.005)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == "pennyweight: interrupted; nothing half-written is left behind\n"
