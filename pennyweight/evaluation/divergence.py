@@ -31,7 +31,7 @@ class Divergence:
         kld_mean, kld_stderr: nats a token, and the standard error of the mean over tokens.
         kld_median … kld_max: of the tokens' divergences.
         storage_error: how far `kld_mean` may be off because the base was stored compactly (rounding at most, drawing
-            at two standard errors); 0 for a live base.
+            at two standard errors); 0 for a live base, and for llama.cpp's file, of which it is not known.
         noise_floor: `kld_mean` of the base against itself by the same route; a smaller divergence says nothing. None
             where a stored base does not say.
         same_top, same_top_stderr: share of tokens where both find the same token likeliest.

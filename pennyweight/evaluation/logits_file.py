@@ -7,7 +7,9 @@
 
 The scale covers the 16 nats below the likeliest token; less likely ones get code 0. Divergence from such a base is
 computed as llama-perplexity computes it (tokens with log p ≤ -16 left out, p not rescaled), so the figures are the
-same. The rounding leaves a noise of its own: p is off by up to half a scale, 1.2e-4.
+same. The rounding leaves a noise of its own: p is off by up to half a scale, 1.2e-4. The clamp is a second error: a
+token more than 16 nats below the likeliest is stored as if it were 16 below, or is left out. Neither error is bounded
+here, so `RowDivergence.bound` stays 0, which for such a base means "not known", not "exact".
 
 Source: llama.cpp tools/perplexity/perplexity.cpp `log_softmax`, `kl_divergence`.
 """

@@ -28,7 +28,8 @@ class LevelSpeed:
     """Speed of one level.
 
     Attributes:
-        prompt_tok_s, prompt_stdev, decode_tok_s, decode_stdev: tokens per second over repetitions.
+        prompt_tok_s, prompt_stdev, decode_tok_s, decode_stdev: tokens per second over `repetitions`.
+        prompt_protocol, decode_protocol: what was timed and how, in words; engine: runtime and build that ran it.
         tensor_bytes: of the model that was timed.
         synthetic: what was timed, where it is not the model itself (`random blocks, 0.3 G weights`); None where it is.
     """
@@ -38,6 +39,10 @@ class LevelSpeed:
     decode_tok_s: float
     decode_stdev: float
     tensor_bytes: int
+    repetitions: int
+    prompt_protocol: str
+    decode_protocol: str
+    engine: str
     synthetic: str | None = None
 
 

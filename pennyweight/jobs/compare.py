@@ -61,7 +61,7 @@ def compare(base: str, model: str, text: str | Path, options: EvaluationOptions 
             `--kl-divergence-base`. Such a file must have been made from the same text.
 
     Raises: BadRequest where the two cut the text differently or have different vocabularies; OutputError; and what
-        opening either raises.
+        opening either raises. BadRequest too where `options.chunks` is not the count that such a file holds.
     """
     open_store().close()  # a store that cannot be written is found out before the minutes of scoring
     data, identity = text_bytes(text), identify(model)
@@ -90,6 +90,7 @@ def _base(base: str, data: bytes, engine: Scorer, options: EvaluationOptions) ->
     stored = _predictions(base)
     if stored is not None:
         _require_same_text(base, stored, engine, data)
+        _require_all_chunks(base, stored, options.chunks)
         yield stored
         return
     with logits_engine(base, options) as live:
@@ -118,3 +119,13 @@ def _require_same_text(base: str, stored: BaseLogits, engine: Scorer, data: byte
     # llama-perplexity may have written BOS over a chunk's first token, which is never scored.
     if tokens.shape != stored.chunks.shape or (tokens[:, 1:] != stored.chunks[:, 1:]).any():
         raise BadRequest(f"{base} was made from another text or tokenizer; record it again with this text")
+
+
+def _require_all_chunks(base: str, stored: BaseLogits, chunks: int | None) -> None:
+    """Raises: BadRequest where another number of chunks is asked for than the file holds: it is scored whole."""
+    count = len(stored.chunks)
+    if chunks is not None and chunks != count:
+        raise BadRequest(
+            f"{base} holds {count} chunks and is scored whole, not {chunks}; leave --chunks out, or record it again "
+            f"with --chunks {chunks}"
+        )

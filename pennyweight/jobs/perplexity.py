@@ -4,10 +4,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pennyweight.core.errors import BadRequest
+from pennyweight.checkpoints.open import open_checkpoint
+from pennyweight.containers.atomic import refuse_input
+from pennyweight.core.errors import BadRequest, OutputError
 from pennyweight.core.progress import progress_bar
+from pennyweight.evaluation.base_logits import MAGIC as COMPACT_MAGIC
 from pennyweight.evaluation.base_logits import write_base
 from pennyweight.evaluation.engine import cut, with_bos
+from pennyweight.evaluation.logits_file import MAGIC as LLAMA_CPP_MAGIC
 from pennyweight.evaluation.logits_file import write_logits_file
 from pennyweight.evaluation.perplexity import Overheard
 from pennyweight.evaluation.texts import text_bytes
@@ -61,11 +65,14 @@ def perplexity(
         save_base: also keep the predictions in this file, compactly, for `compare`.
         kl_divergence_base: the same in llama-perplexity's own format, ten times larger.
 
-    Raises: BadRequest (text shorter than two chunks, or unreadable), OutputError, and what opening MODEL raises.
+    Raises: BadRequest (text shorter than two chunks, or unreadable), OutputError (where the file of predictions would
+        replace MODEL, the text or anything that is not predictions, too), and what opening MODEL raises.
     """
     if save_base and kl_divergence_base:
         raise BadRequest("both --save-base and --kl-divergence-base; one file of predictions at a time")
     open_store().close()  # a store that cannot be written is found out before the minutes of scoring
+    if kept := save_base or kl_divergence_base:
+        _require_replaceable(Path(kept), model, text)
     data, identity = text_bytes(text), identify(model)
     with logits_engine(model, options) as engine:
         chunks = cut(engine.tokenize(data), options.ctx, options.chunks)
@@ -100,6 +107,20 @@ def perplexity(
         n_ctx=found.n_ctx,
         engine=found.engine,
         text_hash=reading.text_hash,
-        base=str(kept) if (kept := save_base or kl_divergence_base) else None,
+        base=str(kept) if kept else None,
         seconds=seconds,
     )
+
+
+def _require_replaceable(target: Path, model: str, text: str | Path) -> None:
+    """Raises: OutputError where `target` is MODEL, the text, or any other file that is not of predictions."""
+    refuse_input(target, [Path(text), *open_checkpoint(model).files])
+    if not target.is_file():
+        return
+    try:
+        with target.open("rb") as file:
+            magic = file.read(len(COMPACT_MAGIC))
+    except OSError as error:
+        raise OutputError(f"cannot read what stands at {target}: {error.strerror}; write to another path") from error
+    if magic not in (COMPACT_MAGIC, LLAMA_CPP_MAGIC):
+        raise OutputError(f"{target} exists and is not a file of predictions; remove it, or write to another path")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pennyweight.containers.atomic import write_bytes
@@ -16,7 +17,7 @@ EXPORTS = ("csv", "json", "md")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultsFilter:
-    """What to list: every filter that is given must fit. See `Store.query`."""
+    """What to list: every filter that is given must fit. See `Store.query`; `since` is an ISO date or time, UTC."""
 
     model: str | None = None
     type: str | None = None
@@ -37,11 +38,22 @@ def results(wanted: ResultsFilter = ResultsFilter()) -> ResultsResult:
     """Read the measurement store. Raises: BadRequest, FormatError, OutputError of the store."""
     if wanted.limit is not None and wanted.limit < 1:
         raise BadRequest(f"a limit of {wanted.limit} lists nothing; at least 1 is wanted")
+    since = None if wanted.since is None else _as_stored(wanted.since)
     with open_store() as store:
-        found = store.query(
-            model=wanted.model, type=wanted.type, metric=wanted.metric, since=wanted.since, limit=wanted.limit
-        )
+        found = store.query(model=wanted.model, type=wanted.type, metric=wanted.metric, since=since, limit=wanted.limit)
         return ResultsResult(store=str(store.path), rows=tuple(found))
+
+
+def _as_stored(since: str) -> str:
+    """A moment as `Measurement.when` has it, for the store compares letters. Raises: BadRequest."""
+    try:
+        moment = datetime.fromisoformat(since)
+        in_utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise BadRequest(
+            f"{since!r} is not a date or time; write 2026-11-23 or 2026-11-23T16:05 (UTC) after --since"
+        ) from error
+    return in_utc.isoformat(timespec="seconds")
 
 
 def export(found: ResultsResult, path: Path) -> None:

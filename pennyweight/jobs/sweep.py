@@ -5,6 +5,7 @@ which are computed once and kept in the output directory. What is done is done: 
 journal, and a level that fails does not lose the others.
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -34,6 +35,8 @@ LEVELS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_S", "Q2_K")
 
 SPEED = SpeedSettings(repetitions=3)
 """llama-bench's tests, three times each: the error bars that decide come from the text, not from the clock."""
+
+JOURNAL = "journal.jsonl"
 
 OnRow = Callable[[SweepRow, bool], None]
 Walked = tuple[tuple[SweepRow, ...], tuple[Failure, ...]]
@@ -78,7 +81,7 @@ def sweep(
     settings = options.speed
     extras = Extras(
         key=f"speed {settings}",
-        speed=(lambda _, path: level_speed(measure_speed(path, settings))) if settings else None,
+        speed=(lambda _, path: level_speed(measure_speed(path, settings), settings=settings)) if settings else None,
     )
     return sweep_with(extras, model, text, output, options, on_row=on_row)
 
@@ -97,14 +100,16 @@ def sweep_with(
     types = _checked_types(options.types)
     _require_unquantized(model)
     open_store().close()  # a store that cannot be written is found out before the hours of measuring
+    directory = _made(Path(output))
     subject = Subject(
         model=model,
         identity=identify(model),
         data=text_bytes(text),
-        directory=_made(Path(output)),
+        directory=directory,
         evaluation=options.evaluation,
         seed=options.seed,
         keep_files=options.keep_files,
+        own_files=_own_files(directory / JOURNAL),
     )
     rows, failures = _walk(types, subject, extras, on_row)
     result = SweepResult(
@@ -122,7 +127,7 @@ def sweep_with(
 def _walk(types: Sequence[str], subject: Subject, extras: Extras, on_row: OnRow) -> Walked:
     """Every level from the journal or measured now; the base is computed only where something is left to measure."""
     points = [Point(type=type, key=_key(type, subject, extras)) for type in types]
-    journal = Journal(subject.directory / "journal.jsonl", SweepRow)
+    journal = Journal(subject.directory / JOURNAL, SweepRow)
     left = sum(journal.find(point.key) is None for point in points)
     if not left:
         return walk(points, _never, journal, on_row)
@@ -173,6 +178,21 @@ def _made(directory: Path) -> Path:
     except OSError as error:
         raise OutputError(f"cannot make the directory {directory}: {error.strerror}") from error
     return directory
+
+
+def _own_files(journal: Path) -> frozenset[str]:
+    """Names of the files that a directory's journal says were written there, rows of other versions included."""
+    names: set[str] = set()
+    try:
+        lines = journal.read_bytes().splitlines() if journal.exists() else []
+    except OSError as error:
+        raise OutputError(f"cannot read the journal {journal}: {error.strerror}") from error
+    for line in lines:
+        try:
+            names.add(Path(json.loads(line)["row"]["output"]).name)
+        except (ValueError, KeyError, TypeError):  # cut, or a level whose file was not kept
+            continue
+    return frozenset(names)
 
 
 def _shown_name(text: str | Path) -> str:

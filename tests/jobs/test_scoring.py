@@ -149,3 +149,41 @@ def test_results_are_exported_whole_in_every_form(tmp_path: Path) -> None:
         export(found, tmp_path / "out.xlsx")
     with pytest.raises(BadRequest, match="at least 1"):
         results(ResultsFilter(limit=0))
+
+
+@pytest.mark.parametrize("kind", ["save_base", "kl_divergence_base"])
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [("model.gguf", "is the input"), ("text.txt", "is the input"), ("thesis.txt", "not a file of predictions")],
+)
+def test_predictions_never_replace_what_is_not_predictions(kind: str, target: str, named: str, tmp_path: Path) -> None:
+    write_tiny_gguf(tmp_path / "model.gguf")
+    (tmp_path / "text.txt").write_text(TINY_TEXT)
+    (tmp_path / "thesis.txt").write_text("ten years of work")
+    before = (tmp_path / target).read_bytes()
+    with pytest.raises(OutputError, match=named):
+        perplexity(str(tmp_path / "model.gguf"), tmp_path / "text.txt", SHORT, **{kind: tmp_path / target})
+    assert (tmp_path / target).read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_stored_base_is_scored_whole_or_not_at_all(models: Path, tmp_path: Path) -> None:
+    base, text = tmp_path / "base.predictions", models / "text.txt"
+    for _ in range(2):  # predictions may replace predictions
+        perplexity(str(models / "base.gguf"), text, SHORT, save_base=base)
+    with pytest.raises(BadRequest, match="holds 4 chunks"):
+        compare(str(base), str(models / "q8.gguf"), text, EvaluationOptions(ctx=64, chunks=2, threads=1))
+    assert compare(str(base), str(models / "q8.gguf"), text, SHORT).divergence.chunks == 4
+
+
+def test_since_is_a_moment_or_refused() -> None:
+    from pennyweight.store.database import open_store
+
+    with open_store() as store:
+        store.record([ONE])
+    day = ONE.when[:10]
+    for since in (day, day.replace("-", ""), f"{day} 00:00", f"{day}T02:00+02:00"):
+        assert results(ResultsFilter(since=since)).rows == (ONE,)
+    assert results(ResultsFilter(since="2999-01-01")).rows == ()
+    with pytest.raises(BadRequest, match="'yesterday' is not a date"):
+        results(ResultsFilter(since="yesterday"))

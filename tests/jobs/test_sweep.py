@@ -1,6 +1,8 @@
 """sweep and demo: every level measured on one text, resumed, refused where there is nothing to measure."""
 
 import json
+from dataclasses import replace
+from math import sqrt
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,9 @@ def test_speeds_are_of_the_files_and_files_go_where_asked(place: Path, tmp_path:
     assert (tmp_path / "speed.svg").exists()
     (kept,) = results(ResultsFilter(metric="decode_tok_s")).rows
     assert kept.value == row.decode_tok_s
+    assert kept.stderr == pytest.approx((row.decode_stdev or 0) / sqrt(2))
+    assert kept.protocol == "llama-bench: tg4, 2 repetitions, 1 threads, CPU, F16 KV"
+    assert (kept.text_hash, kept.n_ctx, kept.chunks, kept.seed) == (None, None, None, None)
 
 
 @pytest.mark.slow
@@ -167,3 +172,42 @@ def test_the_demo_s_speeds_come_from_a_model_larger_than_the_cache() -> None:
     config = synthetic_config(2)
     matrices = [t for t in planned_tensors(config) if t.name.startswith("blk.1.") and len(t.shape) == 2]
     assert sum(t.shape[0] * t.shape[1] for t in matrices) == LAYER_WEIGHTS
+
+
+@pytest.mark.slow
+def test_files_that_no_sweep_wrote_stay(place: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "tiny-Q8_0.gguf"
+    theirs.write_text("somebody's only copy")
+    one = SweepOptions(types=("Q8_0",), evaluation=SHORT, speed=None)
+    with pytest.raises(OutputError, match="not of this directory's sweeps"):
+        sweep(str(place / "tiny.gguf"), place / "text.txt", tmp_path, one)
+    sweep(str(place / "tiny.gguf"), place / "text.txt", tmp_path, replace(one, keep_files=False))
+    assert theirs.read_text() == "somebody's only copy"
+    assert not list(tmp_path.glob("unfinished-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_failed_level_leaves_no_file(keep: bool, place: Path, tmp_path: Path) -> None:
+    def fail(path: Path) -> str:
+        assert path.exists()
+        raise BadRequest("cannot write")
+
+    one = SweepOptions(types=("Q8_0",), evaluation=SHORT, keep_files=keep)
+    with pytest.raises(BadRequest, match="cannot write"):
+        sweep_with(Extras(key="fails", write=fail), str(place / "tiny.gguf"), place / "text.txt", tmp_path, one)
+    assert not list(tmp_path.rglob("*.gguf"))
+
+
+@pytest.mark.slow
+def test_damaged_base_predictions_are_computed_again(place: Path, tmp_path: Path) -> None:
+    one = SweepOptions(types=("Q8_0",), evaluation=SHORT, speed=None)
+    first = sweep(str(place / "tiny.gguf"), place / "text.txt", tmp_path, one)
+    (stored,) = tmp_path.glob("base-*.predictions")
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "other").mkdir()
+    stored.rename(tmp_path / "other" / stored.name)
+    again = sweep(str(place / "tiny.gguf"), place / "text.txt", tmp_path / "other", one)
+    assert again.rows[0].kld_mean == first.rows[0].kld_mean
+    assert (tmp_path / "other" / stored.name).read_bytes() == whole
