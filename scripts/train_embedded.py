@@ -1,7 +1,7 @@
 """Train the embedded model: a Qwen3 of 8.4 M parameters, from any folder of plain text, on a CPU.
 
-    python scripts/train_embedded.py ../shared/corpus/books --work WORK       # train or resume, then export
-    python scripts/train_embedded.py ../shared/corpus/books --evaluate pennyweight/models/embedded
+    python scripts/train_embedded.py TEXTS --work WORK       # train or resume, then export
+    python scripts/train_embedded.py TEXTS --evaluate pennyweight/models/embedded
 
 The first 95 % of every `*.txt` file trains, the last 5 % is held back and only ever measured. The work folder holds the
 tokenizer, the tokens and the newest state; a killed run started again goes on at its last saved step.
