@@ -1,0 +1,47 @@
+"""The README's examples: what needs no file of the reader's is run, and of the rest every verb and option exists."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from pennyweight.cli.main import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = sorted(set(re.findall(r"`(pennyweight [^`]+)`", README)))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_verb_and_option_of_the_readme_exists(command: str) -> None:
+    verb, *rest = shlex.split(command)[1:]
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## .*\b{verb}\b.*?(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert section, f"docs/cli.md has no {verb}"
+    for option in (part for part in rest if part.startswith("-")):
+        assert f"`{option}" in section[0] or f"{option}`" in section[0] or f"{option} " in section[0], option
+
+
+@pytest.mark.slow
+def test_the_command_on_the_embedded_model_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    (command,) = (command for command in COMMANDS if " embedded " in command)
+    monkeypatch.setattr(sys, "argv", shlex.split(command))
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
+
+
+@pytest.mark.slow
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"`(import pennyweight as pw; [^`]+)`", README)
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    assert (tmp_path / "out.gguf").stat().st_size > 5_000_000
+
+
+def test_the_readme_s_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^\$ make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
