@@ -23,7 +23,7 @@ calls,
 larger ones leave the cache between reading and encoding (Q8_0 at 1 << 22: a third more)."""
 
 FLOAT16_MAX = 65504.0
-"""No format's scale is larger than its largest weight, so below this none can overflow and nothing is checked."""
+"""No format stores a scale or minimum larger than its largest weight: below this none overflows, nothing is checked."""
 
 WriteRows = Callable[[str, int, NDArray[np.uint8]], None]
 """(tensor name, first row, uint8 (rows, row_bytes)); called from several threads."""

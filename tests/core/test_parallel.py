@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pennyweight.core.parallel import each_in_threads
+from pennyweight.core.parallel import MOST_THREADS, each_in_threads
 
 
 def test_every_task_is_done_once() -> None:
@@ -47,3 +47,16 @@ def test_the_first_error_stops_the_handing_out_and_is_raised() -> None:
     with pytest.raises(ValueError, match="ten"):
         each_in_threads(work, range(100_000), threads=2)
     assert len(seen) < 100_000
+
+
+def test_an_absurd_number_of_threads_starts_no_more_than_there_are_tasks() -> None:
+    together = threading.Barrier(3)
+    before, seen = threading.active_count(), list[int]()
+
+    def work(_: int) -> None:
+        together.wait(timeout=10)  # passes only where all three run at once
+        seen.append(threading.active_count() - before)
+
+    each_in_threads(work, range(3), threads=100_000_000)
+    assert len(seen) == 3
+    assert max(seen) <= 3 < MOST_THREADS
