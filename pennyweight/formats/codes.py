@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pennyweight.formats.base import BlockFormat
+from pennyweight.formats.fp8_e4m3 import FP8_E4M3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntegerCodes:
@@ -37,6 +40,11 @@ class IntegerCodes:
         zero_point = np.repeat(self.zero_point, self.group_size, axis=1)[:, :columns]
         return scale * (self.codes.astype(np.float32) - zero_point.astype(np.float32))
 
+    @property
+    def stored_bits(self) -> int:
+        """Bits of codes, float16 scales and (where asymmetric) zero points."""
+        return self.codes.size * self.bits + self.scale.size * (16 + (0 if self.symmetric else self.bits))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Float8Codes:
@@ -53,3 +61,34 @@ class Float8Codes:
     codes: NDArray[np.uint8]
     scale: NDArray[np.float32]
     input_scale: float | None = None
+
+    def decode(self) -> NDArray[Any]:
+        """The weights that these codes stand for, float32 (rows, columns)."""
+        return self.scale * FP8_E4M3.decode(self.codes)
+
+    @property
+    def stored_bits(self) -> int:
+        """Bits of codes and float32 scales."""
+        return self.codes.size * 8 + self.scale.size * 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockCodes:
+    """A matrix in a GGUF format: the very bytes that a file holds.
+
+    Attributes:
+        format: `Q4_K`, `IQ4_XS`.
+        data: uint8 (rows, row_bytes).
+    """
+
+    format: BlockFormat
+    data: NDArray[np.uint8]
+
+    def decode(self) -> NDArray[Any]:
+        """The weights that these bytes stand for, float32 (rows, columns)."""
+        return self.format.decode(self.data)
+
+    @property
+    def stored_bits(self) -> int:
+        """Bits of all blocks."""
+        return self.data.size * 8

@@ -1,0 +1,103 @@
+"""What a method knows of a linear layer's inputs: sums over calibration tokens, gathered batch by batch in float32.
+
+    hessian = Σ x xᵀ      sum_square = Σ x²      sum_absolute = Σ |x|      absolute_maximum = max |x|
+
+All sums, no means, so that batches in the same order give the same bits. They live on the device of the activations.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pennyweight.core.errors import BadWeights, ShapeError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Sums over `tokens` inputs x of one linear layer.
+
+    Attributes:
+        name: the layer, as errors call it (`blk.3.ffn_down.weight`).
+        tokens: inputs seen.
+        hessian: float32 (columns, columns), Σ x xᵀ; None where no method asked for it.
+        sum_square, sum_absolute, absolute_maximum: float32 (columns,).
+    """
+
+    name: str
+    tokens: int
+    hessian: "torch.Tensor | None"
+    sum_square: "torch.Tensor"
+    sum_absolute: "torch.Tensor"
+    absolute_maximum: "torch.Tensor"
+
+    @property
+    def columns(self) -> int:
+        """Width of x."""
+        return self.sum_square.shape[0]
+
+    @property
+    def mean_square(self) -> "torch.Tensor":
+        """Mean x² of each column, float32 (columns,): the importance that llama.cpp's searches take."""
+        return self.sum_square / max(self.tokens, 1)
+
+    @property
+    def mean_absolute(self) -> "torch.Tensor":
+        """Mean |x| of each column, float32 (columns,): what AWQ scales by."""
+        return self.sum_absolute / max(self.tokens, 1)
+
+
+def nothing_seen(name: str, columns: int, device: "torch.device | str" = "cpu", hessian: bool = True) -> Statistics:
+    """Statistics of no tokens, to be accumulated into."""
+    import torch
+
+    def zeros(*shape: int) -> torch.Tensor:
+        return torch.zeros(shape, dtype=torch.float32, device=device)
+
+    return Statistics(
+        name=name,
+        tokens=0,
+        hessian=zeros(columns, columns) if hessian else None,
+        sum_square=zeros(columns),
+        sum_absolute=zeros(columns),
+        absolute_maximum=zeros(columns),
+    )
+
+
+def accumulate(statistics: Statistics, x: "torch.Tensor") -> Statistics:
+    """Add a batch of inputs x, (…, columns) in any float type; the tensors are updated in place, use what is returned.
+
+    Raises:
+        ShapeError: x of another width.
+        BadWeights: NaN or infinity among the inputs; names the layer.
+    """
+    import torch
+
+    if x.shape[-1] != statistics.columns:
+        raise ShapeError(f"{statistics.name}: inputs of width {x.shape[-1]}, wanted {statistics.columns}")
+    x = x.detach().reshape(-1, statistics.columns).to(torch.float32)
+    square, absolute = x * x, x.abs()
+    total = square.sum(0)
+    if not bool(torch.isfinite(total).all()):
+        raise BadWeights(
+            f"{statistics.name}: its inputs hold NaN, infinity or numbers whose squares overflow float32; "
+            f"check the model in its own type before calibrating"
+        )
+    statistics.sum_square.add_(total)
+    statistics.sum_absolute.add_(absolute.sum(0))
+    if len(x):
+        torch.maximum(statistics.absolute_maximum, absolute.amax(0), out=statistics.absolute_maximum)
+    if statistics.hessian is not None:
+        statistics.hessian.addmm_(x.T, x)
+    return replace(statistics, tokens=statistics.tokens + len(x))
+
+
+def importance(statistics: Statistics | None) -> NDArray[np.float32] | None:
+    """Mean x² as the searches of `formats` take it, float32 (columns,); None where nothing was seen."""
+    if statistics is None or statistics.tokens == 0:
+        return None
+    return np.ascontiguousarray(statistics.mean_square.cpu().numpy())
