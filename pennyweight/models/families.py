@@ -11,7 +11,7 @@ table can say the shape of each tensor before a number is known:
 Source: transformers `modeling_<family>.py`; llama.cpp conversion/llama.py, conversion/qwen.py, src/models/*.cpp.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -49,6 +49,8 @@ class TensorRule:
         optional: the model works without it (biases).
         permuted: heads whose rows are reordered for llama.cpp's `llama` architecture.
         float32: always kept in F32, as llama.cpp does with routers. Vectors are F32 without saying so.
+        where: what must be true of the model or of the block for it to be there (`untied`, `experts`, `attention`), in
+            the words of `architectures`; rules for planning alone have these, and no sources.
     """
 
     name: str
@@ -57,6 +59,7 @@ class TensorRule:
     optional: bool = False
     permuted: Heads | None = None
     float32: bool = False
+    where: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +149,7 @@ def _experts(router: tuple[str, ...], gate: str, up: str, down: str) -> tuple[Te
 _OUTER = (
     _rule("token_embd.weight", "model.embed_tokens.weight", "vocabulary", "hidden"),
     _rule("output_norm.weight", "model.norm.weight", "hidden"),
-    _rule(OUTPUT, "lm_head.weight", "vocabulary", "hidden", optional=True),
+    replace(_rule(OUTPUT, "lm_head.weight", "vocabulary", "hidden", optional=True), where=frozenset({"untied"})),
 )
 _DENSE = (
     _layer("ffn_gate.weight", "mlp.gate_proj.weight", "feed_forward", "hidden"),

@@ -66,7 +66,7 @@ def shape_from_metadata(metadata: Mapping[str, Any]) -> ModelShape:
 
     Raises: FormatError where a key that every model needs is absent, or a count cannot be one.
     """
-    keys = _Keys(metadata)
+    keys = Keys(metadata)
     blocks = keys.count("block_count")
     if not 1 <= blocks <= MAX_BLOCKS:
         raise FormatError(f"{keys.architecture}.block_count is {blocks}; wanted 1 to {MAX_BLOCKS}")
@@ -93,7 +93,7 @@ def shape_from_metadata(metadata: Mapping[str, Any]) -> ModelShape:
     )
 
 
-class _Keys:
+class Keys:
     """Metadata of one architecture, its values checked as they are taken."""
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:

@@ -1,0 +1,88 @@
+"""A config.json → an `Anatomy`: what its GGUF would hold, tensor by tensor, and what its blocks keep."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from pennyweight.containers.gguf import GGUFValue, ValueType
+from pennyweight.core.errors import UnsupportedModel
+from pennyweight.models import architectures
+from pennyweight.models.anatomy import Anatomy
+from pennyweight.models.architectures.base import Architecture, Number, Outline
+from pennyweight.models.dimensions import dimensions
+from pennyweight.models.families import TensorRule
+from pennyweight.models.fields import Fields
+from pennyweight.models.keeping import blocks_of
+from pennyweight.models.shape import Keys, ModelShape, shape_from_metadata
+from pennyweight.models.tensors import PlannedTensor
+
+
+def anatomy_from_config(
+    config: Mapping[str, Any], *, name: str, repository: str = "", source: str = "config.json"
+) -> Anatomy:
+    """The anatomy of a parsed config.json.
+
+    Raises:
+        UnsupportedModel: an architecture whose tensors are not known here.
+        FormatError: fields are missing (all of them are named) or are not the numbers they should be.
+    """
+    architecture = _architecture(config, source)
+    fields = Fields(config, source)
+    outline = architecture.read(fields)
+    fields.require_complete()
+    metadata = metadata_of(architecture, outline)
+    shape, keys = shape_from_metadata(metadata), Keys(metadata)
+    return Anatomy(
+        name=name,
+        repository=repository,
+        source=source,
+        known=True,
+        shape=shape,
+        tensors=tuple(_tensors(architecture, outline, shape, keys)),
+        file_type=None,
+        blocks=blocks_of(shape, keys, architecture),
+        notes=outline.notes,
+    )
+
+
+def metadata_of(architecture: Architecture, outline: Outline) -> dict[str, GGUFValue]:
+    """The keys that a GGUF of this model would have, as far as its shapes depend on them."""
+    named = {"general.architecture": GGUFValue.scalar(ValueType.STRING, architecture.name)}
+    return named | {f"{architecture.name}.{key}": _value(number) for key, number in outline.numbers.items()}
+
+
+def _value(number: Number) -> GGUFValue:
+    if isinstance(number, tuple):
+        return GGUFValue.array(ValueType.UINT32, np.array(number, np.uint32))
+    return GGUFValue.scalar(ValueType.UINT32, number)
+
+
+def _architecture(config: Mapping[str, Any], source: str) -> Architecture:
+    named = config.get("architectures")
+    wanted = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
+    found = architectures.by_class_name(wanted)
+    if found is None:
+        raise UnsupportedModel(f"{source}: architecture {wanted or 'unnamed'!r} is not one whose tensors are known")
+    return found
+
+
+def _tensors(architecture: Architecture, outline: Outline, shape: ModelShape, keys: Keys) -> Iterator[PlannedTensor]:
+    outside = [rule for rule in architecture.tensors if "{block}" not in rule.name]
+    inside = [rule for rule in architecture.tensors if "{block}" in rule.name]
+    sizes = dimensions(shape, keys, 0)
+    yield from (_planned(rule, 0, sizes) for rule in outside if _holds(rule, outline.features))
+    for block in range(shape.block_count):
+        sizes = dimensions(shape, keys, block)
+        yield from (_planned(rule, block, sizes) for rule in inside if _holds(rule, outline.features))
+
+
+def _holds(rule: TensorRule, words: frozenset[str]) -> bool:
+    """Whether a rule's tensor is there. One that may be absent and names no condition is not planned."""
+    return rule.where <= words and (bool(rule.where) or not rule.optional)
+
+
+def _planned(rule: TensorRule, block: int, sizes: Mapping[str, int]) -> PlannedTensor:
+    shape = tuple(sizes[name] for name in rule.shape)
+    kept = len(shape) == 1 or rule.float32
+    return PlannedTensor(name=rule.name.format(block=block), shape=shape, format="F32" if kept else "F16")
