@@ -1,0 +1,57 @@
+"""The machine around the card: its memory, how fast the processor reads it, and what prompts cost there."""
+
+from dataclasses import dataclass
+
+from pennyweight.planner.footprint import Family
+from pennyweight.planner.quantity import Basis
+from pennyweight.planner.rates import Rates
+
+READ_SHARE = 0.42
+"""Of the memory bandwidth that a copy shows, what decoding on the processor reaches with K-quants: 45 to 48 of 102 GB/s
+on a quad-channel i9-10900X, 32 on an i9-13900HK (llmfit's runs), 24 on a desktop (reference 0, point 7)."""
+
+ASSUMED_BANDWIDTH = 75e9
+"""Bytes/s of a host that was not measured: two channels of DDR5-5600 (89.6 GB/s) as a copy sees them."""
+
+FLOPS_PER_CORE = 45e9
+"""Operations/s of one core on a prompt: 26.5 tokens/s of a 7B Q4_K_M on eight cores (llama.cpp issue 7244)."""
+
+RESERVED_BYTES = 2 << 30
+"""What the system and its programs need of host memory; less than that, and weights are read from the disk again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Host memory and processor.
+
+    Attributes:
+        memory_bytes: in all; 0 where nothing is known, and then nothing is refused for it.
+        available_bytes: what is free for a model now.
+        bandwidth: bytes/s, as a copy of large arrays sees it.
+        cores: of the processor that compute.
+        basis, source: how the bandwidth is known.
+        windows: whether drivers page a full card's memory to the host's instead of refusing.
+    """
+
+    memory_bytes: int = 0
+    available_bytes: int = 0
+    bandwidth: float = ASSUMED_BANDWIDTH
+    cores: int = 8
+    basis: Basis = Basis.HEURISTIC
+    source: str = "two channels of DDR5-5600 assumed"
+    windows: bool = False
+
+
+def host_rates(host: Host) -> Rates:
+    """What the processor does with blocks that are left to it."""
+    return Rates(
+        bandwidth=host.bandwidth,
+        efficiency=tuple((family, READ_SHARE) for family in Family),
+        cache_efficiency=tuple((family, READ_SHARE / 2) for family in Family),
+        seconds_per_layer=20e-6,
+        prompt_flops=host.cores * FLOPS_PER_CORE,
+        attention_share=0.3,
+        basis=Basis.HEURISTIC,
+        source=f"{READ_SHARE:.0%} of host bandwidth; {host.source}",
+        spread=0.25,
+    )

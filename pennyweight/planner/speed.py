@@ -1,0 +1,134 @@
+"""Seconds: of one more token, of a prompt, and of many requests at once.
+
+Decoding is a serial sum: the card reads its blocks, then the processor its own (llama.cpp runs one after the other):
+
+    t = bytes_card / (η · bandwidth) + layers · τ + cache_card / (η_kv · bandwidth)  +  the same of the host
+
+A prompt is arithmetic, or the streaming of the host's weights to the card, which llama.cpp does anew for each
+micro-batch and does not overlap with arithmetic.
+"""
+
+import math
+from dataclasses import dataclass
+
+from pennyweight.planner.footprint import BlockBytes, Footprint, Placement
+from pennyweight.planner.quantity import Basis, Quantity
+from pennyweight.planner.rates import Rates
+
+STREAMED_FROM = 32
+"""Tokens of a prompt from which weights on the host are lent to the card (llama.cpp's offload of operations)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What runs a model: constants of card and host, and the link between.
+
+    Attributes:
+        card: None where there is no card.
+        link_bandwidth: bytes/s from host memory to the card; infinite where they are one.
+    """
+
+    card: Rates | None
+    host: Rates
+    link_bandwidth: float = math.inf
+
+
+def decode_seconds(placement: Placement, machine: Machine, depth: float = 0.0) -> float:
+    """Seconds of the token after `depth` others."""
+    footprint, card = placement.footprint, machine.card or machine.host
+    seconds = card.read_seconds(placement.card_read, footprint.shares)
+    seconds += machine.host.read_seconds(placement.host_read, footprint.shares)
+    seconds += _blocks_seconds(placement.on_card, card, footprint, depth)
+    return seconds + _blocks_seconds(placement.on_host, machine.host, footprint, depth)
+
+
+def _blocks_seconds(blocks: tuple[BlockBytes, ...], rates: Rates, footprint: Footprint, depth: float) -> float:
+    cache = sum(block.depth_read(depth) for block in blocks)
+    return len(blocks) * rates.seconds_per_layer + rates.cache_seconds(cache, footprint.cache_family)
+
+
+def decode_speed(placement: Placement, machine: Machine, depth: float = 0.0) -> Quantity:
+    """Tokens/s after `depth` tokens, with the range that the constants' spread leaves."""
+    value = 1 / decode_seconds(placement, machine, depth)
+    return _with_spread(value, machine, placement)
+
+
+def _with_spread(value: float, machine: Machine, placement: Placement) -> Quantity:
+    rates = [machine.host] if placement.on_host or machine.card is None else []
+    rates += [machine.card] if machine.card is not None else []
+    worst = max(rates, key=lambda r: r.spread)
+    order = list(Basis)
+    basis = max((r.basis for r in rates), key=order.index)
+    source = "; ".join(dict.fromkeys(r.source for r in rates))
+    return Quantity(
+        value=value, basis=basis, source=source, low=value / (1 + 2 * worst.spread), high=value * (1 + 2 * worst.spread)
+    )
+
+
+def prompt_seconds(
+    placement: Placement, machine: Machine, tokens: int, *, micro_batch: int = 512, depth: int = 0
+) -> float:
+    """Seconds to read a prompt of `tokens` behind `depth` others."""
+    if tokens <= 0:
+        return 0.0
+    footprint = placement.footprint
+    share = placement.host_read / footprint.read if footprint.read else 0.0
+    operations = 2 * footprint.parameters_used * tokens
+    attention = 4 * footprint.attention_numbers * tokens * (depth + tokens / 2)
+    if machine.card is None:
+        return _arithmetic(machine.host, operations, attention)
+    if tokens < STREAMED_FROM:
+        return _arithmetic(machine.card, operations * (1 - share), attention) + _arithmetic(
+            machine.host, operations * share, 0.0
+        )
+    batches = math.ceil(tokens / micro_batch)
+    streamed = max(placement.host_weights - footprint.embedding, 0) / machine.link_bandwidth
+    return _arithmetic(machine.card, operations, attention) + batches * streamed
+
+
+def _arithmetic(rates: Rates, operations: float, attention: float) -> float:
+    return operations / rates.prompt_flops + attention / (rates.prompt_flops * rates.attention_share)
+
+
+def experts_touched(count: int, used: int, tokens: int) -> float:
+    """Part of the experts that `tokens` tokens go through, if they choose evenly: 1 − (1 − used/count)^tokens."""
+    return 1.0 if not count else 1 - (1 - used / count) ** tokens
+
+
+def batch_decode_seconds(placement: Placement, machine: Machine, slots: int, depth: float = 0.0) -> float:
+    """Seconds of one step in which each of `slots` sequences gets a token.
+
+    Weights are read once for all of them, whether from the card or over the host (what FlexGen's cost model gains by);
+    caches, each its own; and arithmetic, where that is what binds. Source: FlexGen (Sheng et al. 2023), section 4.3.
+    """
+    footprint, card = placement.footprint, machine.card or machine.host
+    grown = _experts_growth(footprint, slots)
+    single = decode_seconds(placement, machine)
+    dense = single + card.read_seconds(_experts_on_card(placement) * (grown - 1), footprint.shares)
+    dense += machine.host.read_seconds(_experts_on_host(placement) * (grown - 1), footprint.shares)
+    arithmetic = 2 * footprint.parameters_used * slots / card.prompt_flops
+    caches = slots * (decode_seconds(placement, machine, depth) - single)
+    return max(dense, arithmetic) + caches
+
+
+def batch_decode_speed(placement: Placement, machine: Machine, slots: int, depth: float = 0.0) -> Quantity:
+    """Tokens/s of all slots together."""
+    value = slots / batch_decode_seconds(placement, machine, slots, depth)
+    return _with_spread(value, machine, placement)
+
+
+def _experts_growth(footprint: Footprint, slots: int) -> float:
+    """How many times one token's experts a step of `slots` tokens reads."""
+    if not footprint.expert_count:
+        return 1.0
+    touched = experts_touched(footprint.expert_count, footprint.expert_used, slots)
+    return touched * footprint.expert_count / footprint.expert_used
+
+
+def _experts_on_card(placement: Placement) -> float:
+    lent = placement.expert_blocks_on_host
+    return sum(placement.footprint.blocks[i].experts_read for i in placement.card_blocks if i not in lent)
+
+
+def _experts_on_host(placement: Placement) -> float:
+    return sum(block.experts_read for block in placement.footprint.blocks) - _experts_on_card(placement)

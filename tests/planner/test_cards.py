@@ -1,0 +1,110 @@
+"""Cards by name against figures that vendors publish, and the traps that other tools' tables fell into."""
+
+import pytest
+
+from pennyweight.core.errors import BadRequest, UnknownName
+from pennyweight.core.units import GIB
+from pennyweight.planner.card_names import find_card, find_cards
+from pennyweight.planner.cards import ARCHITECTURES, Capability, all_cards, custom
+
+# name as written, GiB, GB/s, lanes: NVIDIA's, AMD's, Intel's and Apple's product pages
+PUBLISHED = [
+    ("RTX 4090", 24, 1008, 16),
+    ("4090", 24, 1008, 16),
+    ("rtx3060 12gb", 12, 360, 16),
+    ("RTX 3060 8GB", 8, 240, 16),
+    ("RTX 4060 Ti 16GB", 16, 288, 8),
+    ("NVIDIA GeForce RTX 4060 Ti", 8, 288, 8),
+    ("RTX 5060", 8, 448, 8),  # others say 256
+    ("RTX 5090", 32, 1792, 16),
+    ("RTX A4000", 16, 448, 16),  # others say 768
+    ("RTX 4060", 8, 272, 8),  # others say 16 GB
+    ("NVIDIA GeForce RTX 4070 Laptop GPU", 8, 256, 8),
+    ("RTX 4070 Ti SUPER", 16, 672.3, 16),
+    ("7900xtx", 24, 960, 16),
+    ("AMD Radeon RX 9070 XT", 16, 644.6, 16),  # others say 624
+    ("Intel(R) Arc(TM) A770 16GB", 16, 560, 16),
+    ("Arc B580", 12, 456, 8),
+    ("NVIDIA A100-SXM4-80GB", 80, 2039, 16),
+    ("NVIDIA H100 80GB HBM3", 80, 3352, 16),
+    ("H200", 141, 4800, 16),
+    ("MI300X", 192, 5300, 16),
+    ("Tesla P40", 24, 347.1, 16),
+    ("Tesla T4", 16, 320, 16),
+    ("M3 Ultra 80c 512GB", 512, 819, 0),  # others say 800
+    ("Apple M4 Max 40-core 64 GB", 64, 546, 0),
+    ("DGX Spark 128GB", 128, 273, 16),
+]
+
+
+@pytest.mark.parametrize(("text", "gib", "bandwidth", "lanes"), PUBLISHED, ids=[row[0] for row in PUBLISHED])
+def test_a_card_has_its_published_memory_bandwidth_and_link(text: str, gib: int, bandwidth: float, lanes: int) -> None:
+    card = find_card(text)
+    assert card.memory_bytes == gib * GIB
+    assert card.bandwidth == pytest.approx(bandwidth * 1e9, rel=0.01)
+    assert card.pcie_lanes == lanes or card.unified
+
+
+def test_every_card_is_found_by_its_own_name_and_is_a_card() -> None:
+    for card in all_cards():
+        found = find_card(card.name)
+        assert (found.bandwidth, found.fp32_flops) == (card.bandwidth, card.fp32_flops), card.name
+        assert card.architecture in ARCHITECTURES, card.name
+        assert 40e9 <= card.bandwidth <= 8e12, card.name
+        assert 4 * GIB <= card.memory_bytes <= 288 * GIB or card.unified, card.name
+        assert 0.5e12 <= card.fp32_flops <= 200e12, card.name
+        assert card.source, card.name
+
+
+def test_a_name_that_two_cards_have_says_which_was_taken() -> None:
+    assert find_card("RTX 3060").name == "RTX 3060 12GB"
+    assert "RTX 3060 8GB" in find_card("RTX 3060").note
+    assert find_card("RTX 4060 Ti").name == "RTX 4060 Ti 8GB"
+    assert find_card("M4 Max 64GB").bandwidth == 410e9, "of a Mac's chips the smaller is promised"
+    assert find_card("RTX 3080").memory_bytes == 10 * GIB
+    assert not find_card("RTX 3080 12GB").note
+
+
+def test_several_cards_are_counted_or_listed() -> None:
+    assert [card.name for card in find_cards("2x RTX 3090, 4090")] == ["RTX 3090", "RTX 3090", "RTX 4090"]
+    assert len(find_cards("2x4090")) == 2
+    with pytest.raises(BadRequest, match="99 cards"):
+        find_cards("99x RTX 3090")
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("RTX 4091", "RTX 4090"), ("RTX 3600", "RTX 3060"), ("RX 7900 XXT", "RX")])
+def test_an_unknown_card_offers_the_nearest(wrong: str, near: str) -> None:
+    with pytest.raises(UnknownName, match=near):
+        find_card(wrong)
+
+
+@pytest.mark.parametrize("nothing", ["", "  ", "GeForce", "12GB", "x", "\x00", "ä" * 5000])
+def test_nonsense_is_no_card(nothing: str) -> None:
+    with pytest.raises(UnknownName):
+        find_card(nothing)
+
+
+def test_a_memory_that_no_variant_has_is_refused() -> None:
+    with pytest.raises(BadRequest, match=r"has 12 GB or 8 GB, not 10 GB"):
+        find_card("RTX 3060 10GB")
+
+
+def test_fp8_is_where_nvidia_and_amd_say_it_is() -> None:
+    for name in ("RTX 4060", "RTX 5090", "H100", "L4", "MI300X", "RX 9070"):
+        assert find_card(name).computes(Capability.FP8), name
+    for name in ("RTX 3090", "A100", "RTX 2080", "Tesla P40", "RX 7900 XTX", "M4 Max", "Arc B580"):
+        assert not find_card(name).computes(Capability.FP8), name
+
+
+# Metal's recommendedMaxWorkingSetSize in logs of llama.cpp, MB (discussion 4167 and XiongjieDai's notebooks)
+@pytest.mark.parametrize(("gib", "megabytes"), [(48, 38654.71), (64, 51539.61), (192, 154618.82)])
+def test_a_macs_working_set_is_what_metal_logs(gib: int, megabytes: float) -> None:
+    assert find_card(f"M3 Max {gib}GB").usable_bytes == pytest.approx(megabytes * 1e6, rel=1e-6)
+
+
+def test_a_card_given_by_hand_is_checked() -> None:
+    card = custom(12 * GIB, 360e9)
+    assert (card.memory_bytes, card.bandwidth, card.capabilities) == (12 * GIB, 360e9, frozenset())
+    for memory, bandwidth in ((0, 360e9), (-1, 360e9), (1 << 60, 360e9), (GIB, 0), (GIB, -5), (GIB, float("nan"))):
+        with pytest.raises(BadRequest):
+            custom(memory, bandwidth)
