@@ -1,0 +1,70 @@
+"""One way of running one model on one card: what it takes, how fast it is, what it costs in quality."""
+
+from dataclasses import dataclass
+
+from pennyweight.planner.quality import Quality
+from pennyweight.planner.quantity import Quantity
+from pennyweight.planner.request import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What can be chosen: a model, its file type, the formats of its cache, and tokens per slot."""
+
+    model: str
+    type: str
+    key_type: str
+    value_type: str
+    context: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A choice, planned.
+
+    Attributes:
+        choice: what it is of. settings: how it is run.
+        weights: how many weights the model has, all experts counted.
+        memory_bytes: what the card has for us, before anything of ours is on it.
+        weights_bytes: of the whole model; kv_bytes, compute_bytes, overhead_bytes: where everything is on the card.
+        total_bytes: their sum: what it takes to have everything on the card (with `-ngl` or `--n-cpu-moe` asked for:
+            what those leave on it).
+        fits: whether that is there.
+        layers, layers_on_gpu: blocks and output layer, as `-ngl` counts them; how many fit on the card.
+        host_bytes: what then lies in host memory.
+        prompt_tok_s, decode_tok_s: of all slots together, with as many layers on the card as fit.
+        first_token_seconds, seconds: of the workload's request, to its first token and to its last.
+        cliff: why it is slow, where it is; empty elsewhere.
+        notes: what a person should know.
+    """
+
+    choice: Choice
+    settings: Settings
+    weights: int
+    memory_bytes: float
+    weights_bytes: Quantity
+    kv_bytes: Quantity
+    compute_bytes: Quantity
+    overhead_bytes: Quantity
+    total_bytes: Quantity
+    fits: bool
+    layers: int
+    layers_on_gpu: int
+    host_bytes: float
+    prompt_tok_s: Quantity
+    decode_tok_s: Quantity
+    first_token_seconds: Quantity
+    seconds: Quantity
+    quality: Quality
+    cliff: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def budget_bytes(self) -> float:
+        """Memory − overhead − cache: what weights and their working space may take."""
+        return self.memory_bytes - self.overhead_bytes.value - self.kv_bytes.value
+
+    @property
+    def spare_bytes(self) -> float:
+        """What the weights leave of the budget; negative where they do not fit. The working space is part of it."""
+        return self.memory_bytes - self.total_bytes.value + self.compute_bytes.value

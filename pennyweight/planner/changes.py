@@ -1,0 +1,129 @@
+"""Nothing fits: what would have to change, each answer planned like any other choice."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from pennyweight.core.units import show_bytes
+from pennyweight.planner.candidate import Candidate, Choice
+from pennyweight.planner.decide import Evaluate
+from pennyweight.planner.ladder import Option, Rule, Wish, preferences
+
+CONTEXT_STEP, LEAST_CONTEXT = 1024, 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One thing to change. `kind`: `context`, `cache`, `model` or `offload`; `sentence` says what comes of it."""
+
+    kind: str
+    sentence: str
+    candidate: Candidate
+
+
+def changes(
+    options: Sequence[Option], wish: Wish, evaluate: Evaluate, others: Sequence[Option] = ()
+) -> tuple[Change, ...]:
+    """What would make it fit, each kind at most once: a smaller context, a smaller cache, another model, the host.
+
+    Args:
+        others: published models that were not asked for, among which the next smaller one is looked up.
+    """
+    best = _smallest_four_bit(options, wish)
+    found = (
+        _smaller_context(best, evaluate),
+        _smaller_cache(best, wish, evaluate),
+        _next_model(best, wish, evaluate, options, others),
+        _offload(options, wish, evaluate),
+    )
+    return tuple(change for change in found if change)
+
+
+def _smallest_four_bit(options: Sequence[Option], wish: Wish) -> Choice:
+    """The last choice of 4 bits and more in the list that keeps the first cache; else the very last."""
+    listed = list(preferences(options, wish))
+    smallest = min(options, key=lambda option: option.weights).model
+    own = [p for p in listed if p.choice.model == smallest]
+    first = wish.caches[0]
+    kept = [p for p in own if p.rule != Rule.EMERGENCY and (p.choice.key_type, p.choice.value_type) == first]
+    return (kept or own)[-1].choice
+
+
+def _smaller_context(choice: Choice, evaluate: Evaluate) -> Change | None:
+    """The longest context, in steps of 1,024 tokens, at which `choice` fits; by halving, as the cache only grows."""
+    low, high = LEAST_CONTEXT // CONTEXT_STEP, choice.context // CONTEXT_STEP
+    if high <= low or not evaluate(replace(choice, context=LEAST_CONTEXT)).fits:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if evaluate(replace(choice, context=middle * CONTEXT_STEP)).fits else (low, middle)
+    candidate = evaluate(replace(choice, context=low * CONTEXT_STEP))
+    tokens = low * CONTEXT_STEP
+    said = f"a context of {tokens:,} tokens (`-c {_short_tokens(tokens)}`): {_name(candidate)} fits then"
+    return Change(kind="context", sentence=said, candidate=candidate)
+
+
+def _smaller_cache(choice: Choice, wish: Wish, evaluate: Evaluate) -> Change | None:
+    """A cache of fewer bits than was asked for."""
+    for name in ("Q8_0", "Q4_0"):
+        if (name, name) in wish.caches:
+            continue  # tried already
+        candidate = evaluate(replace(choice, key_type=name, value_type=name))
+        if candidate.fits:
+            flags = f"-ctk {name.lower()} -ctv {name.lower()}"
+            return Change(
+                kind="cache", sentence=f"a {name} cache (`{flags}`): {_name(candidate)} fits then", candidate=candidate
+            )
+    return None
+
+
+def _next_model(
+    choice: Choice, wish: Wish, evaluate: Evaluate, options: Sequence[Option], others: Sequence[Option]
+) -> Change | None:
+    """The largest smaller model, of the same family first, whose Q4_K_M fits."""
+    least = min(option.weights for option in options)
+    smaller = sorted((o for o in others if o.weights < least), key=lambda o: o.weights, reverse=True)
+    related = [o for o in smaller if _family(o.model) == _family(choice.model)]
+    for option in related or smaller:
+        key_type, value_type = wish.caches[0]
+        picked = Choice(
+            model=option.model, type="Q4_K_M", key_type=key_type, value_type=value_type, context=wish.context
+        )
+        candidate = evaluate(picked)
+        if candidate.fits:
+            return Change(
+                kind="model", sentence=f"the next smaller model: {_name(candidate)} fits", candidate=candidate
+            )
+    return None
+
+
+def _offload(options: Sequence[Option], wish: Wish, evaluate: Evaluate) -> Change | None:
+    """Part of the smallest model on the host, at 4 bits, with the speed that leaves."""
+    choice = _smallest_four_bit(options, wish)
+    candidate = evaluate(choice)
+    if candidate.fits or candidate.decode_tok_s.value <= 0:
+        return None
+    where = f"{candidate.layers_on_gpu} of {candidate.layers} layers on the card"
+    if candidate.settings.cpu_moe_layers:
+        where = f"the experts of {candidate.settings.cpu_moe_layers} blocks on the host"
+    speed = f"{candidate.decode_tok_s.value:.1f} tokens/s"
+    host = f", {show_bytes(candidate.host_bytes)} in host memory" if candidate.host_bytes else ""
+    said = f"partial offload: {_name(candidate)} with {where}{host} decodes at about {speed}"
+    return Change(kind="offload", sentence=said, candidate=candidate)
+
+
+def _family(name: str) -> str:
+    """`qwen3` of `Qwen3-8B`: what stands before the first `-`."""
+    return name.lower().split("-", 1)[0]
+
+
+def _name(candidate: Candidate) -> str:
+    return f"{candidate.choice.model} {candidate.choice.type}"
+
+
+def _short_tokens(tokens: int) -> str:
+    return f"{tokens // 1024}k" if tokens % 1024 == 0 else str(tokens)
+
+
+def listed(found: Sequence[Change]) -> Iterator[str]:
+    """The sentences."""
+    yield from (change.sentence for change in found)

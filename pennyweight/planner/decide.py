@@ -1,0 +1,139 @@
+"""The decision: the first place of the preference list (`ladder`) that fits, and why, in words."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pennyweight.core.units import GIB, show_bytes
+from pennyweight.planner.candidate import Candidate, Choice
+from pennyweight.planner.ladder import SPARE_BYTES, Option, Preference, Rule, Wish, preferences
+
+Evaluate = Callable[[Choice], Candidate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to run.
+
+    Attributes:
+        chosen: None where nothing fits.
+        rule: the rule that chose it.
+        reasons: sentences.
+    """
+
+    chosen: Candidate | None
+    rule: Rule | None
+    reasons: tuple[str, ...]
+
+
+def decide(options: Sequence[Option], wish: Wish, evaluate: Evaluate) -> Decision:
+    """Choose. `evaluate` plans one choice; it is asked for as few as the list needs, in its order."""
+    passed: list[Preference] = []
+    for preference in preferences(options, wish):
+        candidate = evaluate(preference.choice)
+        if candidate.fits and candidate.spare_bytes >= preference.spare_bytes:
+            reasons = _reasons(preference, candidate, options, passed, evaluate)
+            return Decision(chosen=candidate, rule=preference.rule, reasons=tuple(reasons))
+        passed.append(preference)
+    return Decision(chosen=None, rule=None, reasons=())
+
+
+def _reasons(
+    taken: Preference, chosen: Candidate, options: Sequence[Option], passed: Sequence[Preference], evaluate: Evaluate
+) -> list[str]:
+    return [
+        _why(taken, chosen, options),
+        _budget(chosen),
+        *_larger_models(taken, options, passed, evaluate),
+        *_better_types(taken, passed, evaluate),
+        *_cache(chosen),
+    ]
+
+
+def _why(taken: Preference, chosen: Candidate, options: Sequence[Option]) -> str:
+    """The rule, as a sentence about what it chose."""
+    name, type = chosen.choice.model, chosen.choice.type
+    spare = f"with {show_bytes(chosen.spare_bytes)} to spare"
+    largest = f"{name} is the largest of {len(options)} models whose" if len(options) > 1 else f"{name}'s"
+    match taken.rule:
+        case Rule.ACCURATE:
+            return f"{largest} {type} fits {spare}; the work is accuracy-sensitive, so the room goes to more bits."
+        case Rule.STANDARD:
+            return f"{largest} {type} fits {spare}."
+        case Rule.SMALLER_CACHE:
+            return f"{largest} {type} fits {spare}, once its cache is {_cache_name(chosen)}."
+        case Rule.COMPACT:
+            return f"{largest} {type} fits {spare}: 4 bits still, before any 3."
+        case Rule.TIGHT:
+            return f"{largest} {type} fits, tightly, {spare}; 1 GB is wanted: close what else uses the card."
+        case Rule.SMALLEST_CACHE:
+            return f"{largest} {type} fits {spare}, with a {_cache_name(chosen)} cache only."
+        case Rule.EMERGENCY:
+            return (
+                f"{largest} {type} is all that fits, {spare}: an emergency. Below 4 bits plain rounding costs much; "
+                "a rotation and GPTQ (`--recipe hadamard+gptq:…`) or a model trained for it (QAT) costs less."
+            )
+
+
+def _budget(chosen: Candidate) -> str:
+    """The arithmetic of the decision."""
+    slots = f" × {chosen.settings.slots} slots" if chosen.settings.slots > 1 else ""
+    return (
+        f"Budget: {_gib(chosen.memory_bytes)} of memory − {_gib(chosen.overhead_bytes.value)} overhead − "
+        f"{_gib(chosen.kv_bytes.value)} cache for {chosen.choice.context:,} tokens{slots} = "
+        f"{_gib(chosen.budget_bytes)} GiB, for {_gib(chosen.weights_bytes.value)} of weights and "
+        f"{_gib(chosen.compute_bytes.value)} to work in."
+    )
+
+
+def _larger_models(
+    taken: Preference, options: Sequence[Option], passed: Sequence[Preference], evaluate: Evaluate
+) -> list[str]:
+    """Why no larger model: what the smallest 4-bit file of the next larger one would take."""
+    own = next(option.weights for option in options if option.model == taken.choice.model)
+    larger = [option.model for option in sorted(options, key=lambda o: o.weights) if option.weights > own]
+    if not larger:
+        return []
+    tried = [p for p in passed if p.choice.model == larger[0] and p.rule in (Rule.STANDARD, Rule.SMALLER_CACHE)]
+    if not tried:
+        return []
+    last = evaluate(tried[-1].choice)
+    cache = f" even with a {_cache_name(last)} cache" if tried[-1].rule == Rule.SMALLER_CACHE else ""
+    said = f"{larger[0]} {last.choice.type} {_short(last, tried[-1].spare_bytes)}{cache}"
+    return [f"{said}; a smaller model comes before fewer bits."]
+
+
+def _better_types(taken: Preference, passed: Sequence[Preference], evaluate: Evaluate) -> list[str]:
+    """Why not the next better type of this model."""
+    tried = [p for p in passed if p.choice.model == taken.choice.model and p.choice.type != taken.choice.type]
+    if not tried:
+        return []
+    last = evaluate(tried[-1].choice)
+    return [f"{last.choice.type} {_short(last, tried[-1].spare_bytes)}."]
+
+
+def _cache(chosen: Candidate) -> list[str]:
+    """What a quantized cache costs, where the decision took one."""
+    if chosen.choice.key_type == "F16":
+        return []
+    return [
+        f"The context is what does not fit with an F16 cache. A {_cache_name(chosen)} cache buys memory, not speed: it "
+        "is read no faster than F16 and, deep in a context, often slower."
+    ]
+
+
+def _short(candidate: Candidate, wanted: int) -> str:
+    """`would lack 1.20 GiB`, `would leave 0.30 GiB, less than the 1 GB wanted`."""
+    if not candidate.fits:
+        lacking = candidate.total_bytes.value - candidate.memory_bytes
+        return f"lacks {show_bytes(max(lacking, 0))}" if lacking > 0 else "does not fit"
+    wanted_words = "the 1 GB wanted" if wanted == SPARE_BYTES else f"the {show_bytes(wanted)} wanted"
+    return f"leaves {show_bytes(candidate.spare_bytes)}, less than {wanted_words}"
+
+
+def _cache_name(candidate: Candidate) -> str:
+    key, value = candidate.choice.key_type, candidate.choice.value_type
+    return key if key == value else f"{key}/{value}"
+
+
+def _gib(count: float) -> str:
+    return f"{count / GIB:.2f}"
