@@ -50,7 +50,7 @@ class AtomicFile:
             raise _failed("create", self.path, error) from error
         weakref.finalize(self, _abandon, self._descriptor, self._temporary)
         try:
-            _lock(self._descriptor)
+            lock(self._descriptor)
             _reserve(self._descriptor, size)
         except OSError as error:
             self.discard()
@@ -132,6 +132,18 @@ def remove_stale(path: Path) -> None:
             os.close(descriptor)
 
 
+def lock(descriptor: int) -> None:
+    """Lock an open file or directory until the descriptor closes; a file system without locks gives none.
+
+    Raises: OSError where another process holds it.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in `path`'s directory last through a power cut. Raises: OutputError."""
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
@@ -164,14 +176,6 @@ def _require_space(path: Path, size: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if size > free:
         raise OutputError(f"{path} needs {show_bytes(size)}, but {path.parent} has {show_bytes(free)} free")
-
-
-def _lock(descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):  # a file system without locks
-            raise
 
 
 def _reserve(descriptor: int, size: int) -> None:

@@ -8,6 +8,7 @@ as a row, counts as absent, and its point is measured again.
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -20,9 +21,12 @@ Row = TypeVar("Row")
 class Journal(Generic[Row]):
     """The rows of type `row_type` (a flat dataclass) in the file `path`, found by key."""
 
-    def __init__(self, path: Path, row_type: type[Row]) -> None:
-        """Read what is there. Raises: OutputError where the file exists and cannot be read."""
-        self.path, self._rows = path, dict[str, Row]()
+    def __init__(self, path: Path, row_type: type[Row], stands: Callable[[Row], bool] = lambda row: True) -> None:
+        """Read what is there. `stands`: whether what a row tells of is still so; one that is not counts as absent.
+
+        Raises: OutputError where the file exists and cannot be read.
+        """
+        self.path, self._rows, self._stands = path, dict[str, Row](), stands
         try:
             lines = path.read_bytes().splitlines() if path.exists() else []
         except OSError as error:
@@ -36,7 +40,8 @@ class Journal(Generic[Row]):
 
     def find(self, key: str) -> Row | None:
         """The row of that key, or None."""
-        return self._rows.get(key)
+        row = self._rows.get(key)
+        return row if row is not None and self._stands(row) else None
 
     def add(self, key: str, row: Row) -> None:
         """Append a row and wait until it is on the disk. Raises: OutputError."""

@@ -14,13 +14,14 @@ from pennyweight.evaluation.journal import Journal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelFile:
-    """What quantizing to one level gave; see `SweepRow`."""
+    """What making one level gave; see `SweepRow`."""
 
     type: str
     output: str | None
     bytes: int
     bits_per_weight: float
     encode_weights_per_second: float
+    base_fingerprint: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +52,14 @@ class SweepRow:
     """One level; speeds are None where they were not measured. Units as in `Divergence` and `LevelSpeed`.
 
     Attributes:
-        output: the file, or None where it was removed after measuring.
+        type: file type or recipe.
+        output: the file (or directory), or None where it was removed after measuring.
         bytes: size of the file, header and tokenizer included; bits_per_weight: of its tensors.
-        encode_weights_per_second: weights ÷ wall seconds of the whole `quantize`, reading and writing included.
+        encode_weights_per_second: weights ÷ wall seconds of making it, reading and writing included.
         perplexity, stderr: and its (unpaired) standard error.
         speed_bytes: tensor bytes of what was timed, and `synthetic`, what that was if not this file.
         base_perplexity, base_stderr, noise_floor: of the base it was compared with, on the same `tokens` scored tokens.
+        base_fingerprint: of that base's tensors.
         text: what the model at this level wrote, where that was asked for.
     """
 
@@ -84,6 +87,7 @@ class SweepRow:
     tokens: int
     base_perplexity: float
     base_stderr: float
+    base_fingerprint: str
     noise_floor: float | None
     engine: str
     protocol: str
@@ -228,6 +232,7 @@ def sweep_row(
         tokens=divergence.tokens,
         base_perplexity=divergence.base_perplexity,
         base_stderr=divergence.base_perplexity_stderr,
+        base_fingerprint=file.base_fingerprint,
         noise_floor=divergence.noise_floor,
         engine=divergence.engine,
         protocol=protocol,

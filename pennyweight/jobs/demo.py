@@ -9,8 +9,10 @@ from pathlib import Path
 from pennyweight.core.units import MIB, show_bytes
 from pennyweight.evaluation.sweep import LevelSpeed, SweepResult
 from pennyweight.evaluation.throughput import measure_speed
-from pennyweight.jobs.level import Extras, level_speed
-from pennyweight.jobs.sweep import OnRow, SweepOptions, ignore_rows, sweep_with
+from pennyweight.jobs.level import Level
+from pennyweight.jobs.measure_level import Extras
+from pennyweight.jobs.speeds import level_speed
+from pennyweight.jobs.sweep import OnRow, SweepOptions, file_type_levels, ignore_rows, sweep_with
 from pennyweight.models.config import ModelConfig, config_from_json
 from pennyweight.models.embedded import SURVEY
 from pennyweight.pipeline.synthetic import synthetic_gguf
@@ -47,9 +49,11 @@ def demo(directory: str | Path, *, on_row: OnRow = ignore_rows) -> SweepResult:
         f"last-level cache of {show_bytes(cache)}"
     )
     extras = Extras(
-        key=f"{said} {SPEED} {PROMPT}", speed=lambda type, _: _synthetic_speed(type, layers, said), write=_continue
+        key=f"{said} {SPEED} {PROMPT}", speed=lambda level, _: _synthetic_speed(level, layers, said), write=_continue
     )
-    return sweep_with(extras, "embedded", SURVEY, directory, SweepOptions(), on_row=on_row)
+    options = SweepOptions()
+    levels = file_type_levels("embedded", options)
+    return sweep_with(levels, extras, "embedded", SURVEY, directory, options, on_row=on_row)
 
 
 def synthetic_layers(cache_bytes: int) -> int:
@@ -77,8 +81,8 @@ def synthetic_config(layers: int) -> ModelConfig:
     )
 
 
-def _synthetic_speed(type: str, layers: int, said: str) -> LevelSpeed:
-    with synthetic_gguf(synthetic_config(layers), "speed", get_file_type(type)) as path:
+def _synthetic_speed(level: Level, layers: int, said: str) -> LevelSpeed:
+    with synthetic_gguf(synthetic_config(layers), "speed", get_file_type(level.name)) as path:
         return level_speed(measure_speed(path, SPEED), synthetic=said)
 
 

@@ -5,24 +5,26 @@ which are computed once and kept in the output directory. What is done is done: 
 journal, and a level that fails does not lose the others.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from pennyweight.checkpoints.open import open_checkpoint
-from pennyweight.core.errors import BadRequest, OutputError
+from pennyweight.core.errors import BadRequest
 from pennyweight.core.progress import progress_bar
 from pennyweight.evaluation.journal import Journal, key_of
 from pennyweight.evaluation.sweep import BaseLevel, Failure, Point, Provenance, SweepResult, SweepRow, walk
 from pennyweight.evaluation.texts import text_bytes, text_name
 from pennyweight.evaluation.throughput import measure_speed
-from pennyweight.jobs.level import Extras, Subject, base_of, level_speed, measure_level
-from pennyweight.jobs.quantize import UNQUANTIZED
+from pennyweight.jobs.level import Level, file_type_level
+from pennyweight.jobs.measure_level import Extras, Subject, base_of, measure_level
 from pennyweight.jobs.scoring import USUAL as AS_USUAL
 from pennyweight.jobs.scoring import EvaluationOptions, identify, text_hash
-from pennyweight.recipes.file_types import get_file_type
+from pennyweight.jobs.speeds import level_speed
+from pennyweight.jobs.sweep_directory import sweep_directory
+from pennyweight.recipes.file_types import UNQUANTIZED
 from pennyweight.report.files import write_report
 from pennyweight.runtimes.llama_cpp import BUILD
 from pennyweight.runtimes.speed import SpeedSettings
@@ -35,8 +37,6 @@ LEVELS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_S", "Q2_K")
 
 SPEED = SpeedSettings(repetitions=3)
 """llama-bench's tests, three times each: the error bars that decide come from the text, not from the clock."""
-
-JOURNAL = "journal.jsonl"
 
 OnRow = Callable[[SweepRow, bool], None]
 Walked = tuple[tuple[SweepRow, ...], tuple[Failure, ...]]
@@ -83,10 +83,16 @@ def sweep(
         key=f"speed {settings}",
         speed=(lambda _, path: level_speed(measure_speed(path, settings), settings=settings)) if settings else None,
     )
-    return sweep_with(extras, model, text, output, options, on_row=on_row)
+    return sweep_with(file_type_levels(model, options), extras, model, text, output, options, on_row=on_row)
+
+
+def file_type_levels(model: str, options: SweepOptions) -> list[Level]:
+    """The levels of `options.types`. Raises: UnknownName."""
+    return [file_type_level(model, type, options.evaluation.threads) for type in options.types]
 
 
 def sweep_with(
+    levels: Sequence[Level],
     extras: Extras,
     model: str,
     text: str | Path,
@@ -95,72 +101,84 @@ def sweep_with(
     *,
     on_row: OnRow = ignore_rows,
 ) -> SweepResult:
-    """`sweep`, with `extras` in the place of its speeds."""
+    """`sweep` over any `levels` (of `options.types` nothing is read), with `extras` in the place of its speeds."""
     started = time.perf_counter()
-    types = _checked_types(options.types)
+    _require_different(levels)
     _require_unquantized(model)
+    data, identity = text_bytes(text), identify(model)
     open_store().close()  # a store that cannot be written is found out before the hours of measuring
-    directory = _made(Path(output))
-    subject = Subject(
-        model=model,
-        identity=identify(model),
-        data=text_bytes(text),
-        directory=directory,
-        evaluation=options.evaluation,
-        seed=options.seed,
-        keep_files=options.keep_files,
-        own_files=_own_files(directory / JOURNAL),
-    )
-    rows, failures = _walk(types, subject, extras, on_row)
-    result = SweepResult(
-        model=subject.identity.model,
-        base=_base_level(subject, rows[0]),
-        rows=rows,
-        failures=failures,
-        provenance=_provenance(_shown_name(text), subject, rows[0]),
-        seconds=time.perf_counter() - started,
-    )
-    files = write_report(result, subject.directory)
+    with sweep_directory(Path(output), identity.model, identity.fingerprint) as directory:
+        subject = Subject(
+            model=model,
+            identity=identity,
+            data=data,
+            directory=directory,
+            evaluation=options.evaluation,
+            seed=options.seed,
+            keep_files=options.keep_files,
+        )
+        rows, failures = _walk(levels, subject, extras, on_row)
+        result = SweepResult(
+            model=identity.model,
+            base=_base_level(subject, rows[0]),
+            rows=rows,
+            failures=failures,
+            provenance=_provenance(_shown_name(text), subject, rows[0]),
+            seconds=time.perf_counter() - started,
+        )
+        files = write_report(result, directory.path)
     return replace(result, files=tuple(map(str, files)))
 
 
-def _walk(types: Sequence[str], subject: Subject, extras: Extras, on_row: OnRow) -> Walked:
-    """Every level from the journal or measured now; the base is computed only where something is left to measure."""
-    points = [Point(type=type, key=_key(type, subject, extras)) for type in types]
-    journal = Journal(subject.directory / JOURNAL, SweepRow)
-    left = sum(journal.find(point.key) is None for point in points)
-    if not left:
-        return walk(points, _never, journal, on_row)
-    base = base_of(subject)
-    with progress_bar("sweep", left * len(base.chunks), "chunks") as advance:
-        return walk(points, lambda p: measure_level(p.type, subject, base, extras, advance), journal, on_row)
+def _walk(levels: Sequence[Level], subject: Subject, extras: Extras, on_row: OnRow) -> Walked:
+    """Every level from the journal or measured now; a base is computed only where something is left to measure."""
+    points = [Point(type=level.name, key=_key(level, subject, extras)) for level in levels]
+    named = {level.name: level for level in levels}
+    journal = Journal(subject.directory.journal, SweepRow, _still_there)
+    left = [named[point.type] for point in points if journal.find(point.key) is None]
+    base = cache(lambda evaluation: base_of(subject, evaluation))
+
+    def measure(point: Point) -> SweepRow:
+        level = named[point.type]
+        return measure_level(level, subject, base(subject.evaluation_of(level)), extras, advance)
+
+    evaluations = [subject.evaluation_of(level) for level in left]
+    # The sweep's own engine first: where that cannot score the base, nothing of the sweep can be told.
+    evaluations.sort(key=lambda evaluation: evaluation != subject.evaluation)
+    chunks = len(base(evaluations[0]).chunks) if left else 0
+    with progress_bar("sweep", len(left) * chunks, "chunks") as advance:
+        return walk(points, measure, journal, on_row)
 
 
-def _never(point: Point) -> SweepRow:
-    raise AssertionError(f"{point.type} is in the journal")
+def _still_there(row: SweepRow) -> bool:
+    """Whether a finished level's file stands where it was left; a level without one needs none."""
+    if row.output is None:
+        return True
+    path = Path(row.output)
+    return path.is_dir() or (path.is_file() and path.stat().st_size == row.bytes)
 
 
-def _key(type: str, subject: Subject, extras: Extras) -> str:
+def _key(level: Level, subject: Subject, extras: Extras) -> str:
     """Everything a row depends on; threads and layers on the GPU change its speed, so they are in it too."""
     return key_of(
-        type=type,
+        type=level.name,
+        level=level.key,
         model=subject.identity.fingerprint,
         text=text_hash(subject.data),
-        evaluation=astuple(subject.evaluation),
+        evaluation=astuple(subject.evaluation_of(level)),
         seed=subject.seed,
-        kept=str(subject.directory.resolve()) if subject.keep_files else None,
+        kept=str(subject.directory.path.resolve()) if subject.keep_files else None,
         extras=extras.key,
         versions=(BUILD, versions()),
         hardware=hardware(),
     )
 
 
-def _checked_types(types: Sequence[str]) -> list[str]:
-    names = [get_file_type(type).name for type in types]
+def _require_different(levels: Sequence[Level]) -> None:
+    names = [level.name for level in levels]
     twice = [name for name in names if names.count(name) > 1]
     if twice or not names:
         raise BadRequest(f"{twice[0]} is asked for twice" if twice else "no level is asked for; --types Q8_0,Q4_K_M …")
-    return names
 
 
 def _require_unquantized(model: str) -> None:
@@ -170,29 +188,6 @@ def _require_unquantized(model: str) -> None:
             f"{model} is quantized already ({quantized[0].name} is {quantized[0].format}); a sweep starts from the "
             "F16 or BF16 model"
         )
-
-
-def _made(directory: Path) -> Path:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the directory {directory}: {error.strerror}") from error
-    return directory
-
-
-def _own_files(journal: Path) -> frozenset[str]:
-    """Names of the files that a directory's journal says were written there, rows of other versions included."""
-    names: set[str] = set()
-    try:
-        lines = journal.read_bytes().splitlines() if journal.exists() else []
-    except OSError as error:
-        raise OutputError(f"cannot read the journal {journal}: {error.strerror}") from error
-    for line in lines:
-        try:
-            names.add(Path(json.loads(line)["row"]["output"]).name)
-        except (ValueError, KeyError, TypeError):  # cut, or a level whose file was not kept
-            continue
-    return frozenset(names)
 
 
 def _shown_name(text: str | Path) -> str:

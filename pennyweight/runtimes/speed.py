@@ -42,6 +42,11 @@ class Speed:
     samples: tuple[float, ...]
 
     @property
+    def is_prompt(self) -> bool:
+        """Whether it reads a prompt; otherwise it writes."""
+        return self.test.startswith("pp")
+
+    @property
     def mean(self) -> float:
         """Tokens per second, mean over the repetitions."""
         return statistics.fmean(self.samples)
@@ -65,6 +70,7 @@ class SpeedReport:
         build: the runtime's build.
         instruction_set: extensions of the processor that the build uses; `not reported` where the runtime is silent.
         speeds: the tests, prompt first.
+        protocol: whose way of measuring it is.
     """
 
     description: str
@@ -75,3 +81,4 @@ class SpeedReport:
     build: str
     instruction_set: str
     speeds: tuple[Speed, ...]
+    protocol: str = "llama-bench"

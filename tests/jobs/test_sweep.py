@@ -1,6 +1,8 @@
 """sweep and demo: every level measured on one text, resumed, refused where there is nothing to measure."""
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from math import sqrt
 from pathlib import Path
@@ -11,11 +13,15 @@ from pennyweight.core.errors import BadRequest, OutputError, UnknownName
 from pennyweight.evaluation.sweep import SweepRow
 from pennyweight.jobs import demo as demo_module
 from pennyweight.jobs import level as level_module
+from pennyweight.jobs import measure_level as measuring
 from pennyweight.jobs.demo import LAYER_WEIGHTS, LAYERS, LEAST_BITS, synthetic_config, synthetic_layers
-from pennyweight.jobs.level import Extras
+from pennyweight.jobs.level import Level, Made
+from pennyweight.jobs.measure_level import Extras
 from pennyweight.jobs.results import ResultsFilter, results
 from pennyweight.jobs.scoring import EvaluationOptions
-from pennyweight.jobs.sweep import SweepOptions, sweep, sweep_with
+from pennyweight.jobs.sweep import SweepOptions, file_type_levels, sweep, sweep_with
+from pennyweight.jobs.sweep_directory import UNFINISHED, sweep_directory
+from pennyweight.models.embedded import EMBEDDED, SURVEY
 from pennyweight.models.tensors import planned_tensors
 from pennyweight.runtimes.speed import SpeedSettings
 from tests.tiny_gguf import TINY_TEXT, write_tiny_gguf
@@ -55,7 +61,7 @@ def test_levels_are_measured_ordered_kept_and_not_measured_twice(
         raise AssertionError("measured again")
 
     monkeypatch.setattr(level_module, "quantize", refuse)
-    monkeypatch.setattr(level_module, "logits_engine", refuse)
+    monkeypatch.setattr(measuring, "logits_engine", refuse)
     again = sweep(model, text, output, QUIET)
     assert again.rows == found.rows
     assert again.base == found.base
@@ -108,7 +114,8 @@ def test_another_text_is_another_sweep_in_the_same_directory(place: Path, tmp_pa
 def test_extras_are_in_the_rows(place: Path, tmp_path: Path) -> None:
     extras = Extras(key="text", write=lambda path: f"written by {path.name}")
     one = SweepOptions(types=("Q8_0",), evaluation=SHORT)
-    found = sweep_with(extras, str(place / "tiny.gguf"), place / "text.txt", tmp_path, one)
+    model = str(place / "tiny.gguf")
+    found = sweep_with(file_type_levels(model, one), extras, model, place / "text.txt", tmp_path, one)
     assert found.rows[0].text == "written by tiny-Q8_0.gguf"
 
 
@@ -183,7 +190,7 @@ def test_files_that_no_sweep_wrote_stay(place: Path, tmp_path: Path) -> None:
         sweep(str(place / "tiny.gguf"), place / "text.txt", tmp_path, one)
     sweep(str(place / "tiny.gguf"), place / "text.txt", tmp_path, replace(one, keep_files=False))
     assert theirs.read_text() == "somebody's only copy"
-    assert not list(tmp_path.glob("unfinished-*"))
+    assert not list(tmp_path.glob(".pennyweight-unfinished-*"))
 
 
 @pytest.mark.slow
@@ -193,9 +200,10 @@ def test_a_failed_level_leaves_no_file(keep: bool, place: Path, tmp_path: Path) 
         assert path.exists()
         raise BadRequest("cannot write")
 
-    one = SweepOptions(types=("Q8_0",), evaluation=SHORT, keep_files=keep)
+    model, one = str(place / "tiny.gguf"), SweepOptions(types=("Q8_0",), evaluation=SHORT, keep_files=keep)
+    fails = Extras(key="fails", write=fail)
     with pytest.raises(BadRequest, match="cannot write"):
-        sweep_with(Extras(key="fails", write=fail), str(place / "tiny.gguf"), place / "text.txt", tmp_path, one)
+        sweep_with(file_type_levels(model, one), fails, model, place / "text.txt", tmp_path, one)
     assert not list(tmp_path.rglob("*.gguf"))
 
 
@@ -211,3 +219,78 @@ def test_damaged_base_predictions_are_computed_again(place: Path, tmp_path: Path
     again = sweep(str(place / "tiny.gguf"), place / "text.txt", tmp_path / "other", one)
     assert again.rows[0].kld_mean == first.rows[0].kld_mean
     assert (tmp_path / "other" / stored.name).read_bytes() == whole
+
+
+@pytest.mark.slow
+def test_sweeps_of_two_models_never_share_a_directory(place: Path, tmp_path: Path) -> None:
+    one = SweepOptions(types=("Q8_0",), evaluation=SHORT, speed=None)
+    sweep(str(place / "tiny.gguf"), place / "text.txt", tmp_path / "out", one)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "other").mkdir()
+    namesake = write_tiny_gguf(tmp_path / "other" / "tiny.gguf", seed=1)
+    with pytest.raises(BadRequest, match="holds a sweep of another model"):
+        sweep(str(namesake), place / "text.txt", tmp_path / "out", one)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_two_sweeps_never_write_into_one_directory_at_once(place: Path, tmp_path: Path) -> None:
+    with (
+        sweep_directory(tmp_path, "tiny.gguf", "ab" * 32),
+        pytest.raises(OutputError, match="another sweep is writing into"),
+    ):
+        sweep(str(place / "tiny.gguf"), place / "text.txt", tmp_path, QUIET)
+
+
+def test_what_a_killed_sweep_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    left = tmp_path / f"{UNFINISHED}x1"
+    left.mkdir()
+    (left / "half.gguf").touch()
+    (tmp_path / "unfinished-novel").mkdir()
+    with sweep_directory(tmp_path, "tiny.gguf", "ab" * 32) as directory:
+        assert os.listdir(directory.path) == ["unfinished-novel"]
+
+
+@pytest.mark.slow
+def test_a_level_whose_file_is_gone_is_made_again(place: Path, tmp_path: Path) -> None:
+    one = SweepOptions(types=("Q8_0",), evaluation=SHORT, speed=None)
+    first = sweep(str(place / "tiny.gguf"), place / "text.txt", tmp_path, one)
+    file = Path(first.rows[0].output or "")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    for _ in range(2):
+        again = sweep(str(place / "tiny.gguf"), place / "text.txt", tmp_path, one)
+        assert file.read_bytes() == whole
+        assert again.rows[0].kld_mean == first.rows[0].kld_mean
+        file.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_a_level_may_be_a_directory_that_the_torch_engine_scores_beside_a_file_type(tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def copy(path: Path) -> Made:
+        shutil.copytree(EMBEDDED, path)
+        made.append(path)
+        return Made(bytes=100, bits_per_weight=16.0, weights=10, seconds=1.0)
+
+    options = SweepOptions(types=("Q8_0",), evaluation=EvaluationOptions(ctx=64, chunks=3, threads=1))
+    recipe = Level(name="copy:BF16 (all)", make=copy, suffix="", key="seed 1", engine="torch")
+    levels = [*file_type_levels("embedded", options), recipe]
+    extras = Extras(key="", write=lambda path: path.suffix)
+    for turn in range(2):
+        found = sweep_with(levels, extras, "embedded", SURVEY, tmp_path, options)
+        assert found.failures == ()
+        file, directory = found.rows
+        assert (file.type, directory.type) == ("Q8_0", "copy:BF16 (all)")
+        assert Path(directory.output or "") == tmp_path / "embedded-copy_BF16_all_"
+        assert (tmp_path / "embedded-copy_BF16_all_" / "config.json").exists()
+        assert directory.kld_mean < 1e-6, (
+            "a copy differs from its base by what storing the base costs, in its own engine"
+        )
+        assert file.engine.startswith("llama.cpp")
+        assert directory.engine.startswith("torch")
+        assert (file.text, directory.text) == (".gguf", None)
+        assert len(made) == 1 + turn
+        shutil.rmtree(directory.output or "")  # so that the second turn makes it again
+    assert results(ResultsFilter(type="copy:BF16 (all)", metric="kld_mean")).rows

@@ -88,6 +88,7 @@ def _row(
         tokens=147_900,
         base_perplexity=20.9,
         base_stderr=0.2,
+        base_fingerprint="ab" * 32,
         noise_floor=2e-6,
         engine="llama.cpp b11549",
         protocol="llama-perplexity",
