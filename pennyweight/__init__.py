@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from pennyweight.jobs.perplexity import perplexity as perplexity
     from pennyweight.jobs.quantize import quantize as quantize
     from pennyweight.jobs.results import results as results
+    from pennyweight.jobs.run import run as run
     from pennyweight.jobs.sweep import sweep as sweep
     from pennyweight.jobs.tasks import tasks as tasks
 
 __version__ = "0.1.0"
 
-VERBS = ("bench", "compare", "demo", "imatrix", "inspect", "perplexity", "quantize", "results", "sweep", "tasks")
+VERBS = ("bench", "compare", "demo", "imatrix", "inspect", "perplexity", "quantize", "results", "run", "sweep", "tasks")
 
 
 def __getattr__(name: str) -> Any:

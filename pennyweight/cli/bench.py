@@ -46,7 +46,7 @@ def bench(
         gpu_layers=gpu_layers,
         type_k=cache_type_k,
         type_v=cache_type_v,
-        flash_attention=_three_way(flash_attention),
+        flash_attention=three_way(flash_attention),
         n_batch=batch,
         n_ubatch=micro_batch,
     )
@@ -57,7 +57,8 @@ def bench(
         _show(result)
 
 
-def _three_way(text: str) -> bool | None:
+def three_way(text: str) -> bool | None:
+    """`on`, `off`, `auto` of -fa. Raises: typer.BadParameter."""
     words = {"on": True, "1": True, "off": False, "0": False, "auto": None}
     if text.lower() not in words:
         raise typer.BadParameter(f"-fa is {text!r}; wanted on, off or auto")

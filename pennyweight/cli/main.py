@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import typer
 
 from pennyweight import __version__
-from pennyweight.cli import bench, compare, demo, imatrix, inspect, perplexity, quantize, results, sweep, tasks
+from pennyweight.cli import bench, compare, demo, imatrix, inspect, perplexity, quantize, results, run, sweep, tasks
 from pennyweight.core.errors import PennyweightError
 
 INTERRUPTED, STOPPED = 130, "interrupted; nothing half-written is left behind"
@@ -31,6 +31,7 @@ app.command()(perplexity.perplexity)
 app.command()(compare.compare)
 app.command()(sweep.sweep)
 app.command()(tasks.tasks)
+app.command()(run.run)
 app.command()(results.results)
 app.command()(demo.demo)
 

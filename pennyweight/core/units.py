@@ -43,7 +43,9 @@ def show_bytes(count: float) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """`0.8 s`, `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    """`31 ms`, `0.8 s`, `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    if 0 < seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:

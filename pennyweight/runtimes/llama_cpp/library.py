@@ -86,6 +86,7 @@ SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
 """C function → (result, arguments). Source: llama.cpp include/llama.h at the pinned build."""
 
 _errors: deque[str] = deque(maxlen=32)
+_placements: deque[str] = deque(maxlen=1)
 _levels: deque[int] = deque(maxlen=1)
 
 
@@ -98,6 +99,8 @@ def _keep_line(level: int, text: bytes | None, _: object) -> None:
     _levels.append(level)
     if level == LOG_ERROR:
         _errors.append(line)
+    elif "offloaded" in line:
+        _placements.append(line)
 
 
 _log_callback = LOG_CALLBACK(_keep_line)  # module-level: C holds this pointer for as long as the process lives
@@ -131,6 +134,13 @@ def system_info() -> str:
 def clear_log() -> None:
     """Forget what was logged, before a call whose failure is to be explained."""
     _errors.clear()
+    _placements.clear()
+
+
+def layers_offloaded() -> int:
+    """Layers that llama.cpp says it put on a GPU when it last loaded a model, the output counted as one."""
+    found = re.search(r"offloaded (\d+)/\d+ layers", _placements[-1]) if _placements else None
+    return int(found[1]) if found else 0
 
 
 def why() -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pennyweight.core.errors import BadRequest, FormatError, UnsupportedModel
-from pennyweight.runtimes.llama_cpp.library import clear_log, library, why
+from pennyweight.runtimes.llama_cpp.library import clear_log, layers_offloaded, library, why
 from pennyweight.runtimes.llama_cpp.structs import LOAD_MODE_MMAP, LOAD_MODE_NONE
 from pennyweight.runtimes.vocabulary import vocabulary_hash
 
@@ -56,10 +56,15 @@ class ModelFacts:
 
 
 class Model:
-    """A loaded model; a context manager. Closing it closes the contexts made from it."""
+    """A loaded model; a context manager. Closing it closes the contexts made from it.
 
-    def __init__(self, handle: int, path: Path, *, vocabulary_only: bool) -> None:
+    Attributes:
+        gpu_layers: layers that llama.cpp put on a GPU, the output counted as one.
+    """
+
+    def __init__(self, handle: int, path: Path, *, vocabulary_only: bool, gpu_layers: int = 0) -> None:
         self.path = path
+        self.gpu_layers = gpu_layers
         self.handle = handle
         self.vocabulary_only = vocabulary_only
         self.vocab: int = library().llama_model_get_vocab(handle)
@@ -86,7 +91,7 @@ class Model:
         handle = library().llama_model_load_from_file(os.fsencode(path), params)
         if not handle:
             raise FormatError(f"{path}: llama.cpp cannot load it: {why()}")
-        model = cls(handle, path, vocabulary_only=vocabulary_only)
+        model = cls(handle, path, vocabulary_only=vocabulary_only, gpu_layers=layers_offloaded())
         if not library().llama_vocab_type(model.vocab):
             model.close()
             raise UnsupportedModel(f"{path}: has no vocabulary, without which llama.cpp cannot read a text")

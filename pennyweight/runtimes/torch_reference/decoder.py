@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from pennyweight.core.parallel import default_threads
 from pennyweight.models.families import Part
 from pennyweight.models.tensors import ROPE_FREQUENCIES
 from pennyweight.runtimes.torch_reference.fill import fill
-from pennyweight.runtimes.torch_reference.hooks import Hooks, KeyValueSeam, Linear, linear_inputs
+from pennyweight.runtimes.torch_reference.hooks import GrowingCache, Hooks, KeyValueSeam, Linear, linear_inputs
 from pennyweight.runtimes.torch_reference.model_config import model_config
 from pennyweight.runtimes.torch_reference.placement import EMBEDDING, Placement, placements
 from pennyweight.runtimes.torch_reference.transformers_model import empty_model, rotary_embedding
@@ -26,6 +27,7 @@ class Decoder:
 
     Attributes:
         config: `ModelConfig` of the checkpoint.
+        device: where it computes.
         stages: names of stages in the order of computation: embedding, `block_count` blocks, head.
         peak_weight_bytes: the most that loaded parameters have taken at once.
     """
@@ -39,7 +41,7 @@ class Decoder:
         """
         tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
         self.config = model_config(checkpoint)
-        self._device, self._dtype, self._hooks = device, dtype, hooks
+        self.device, self._dtype, self._hooks = device, dtype, hooks
         self._threads = threads or default_threads()
         self._model: Any = empty_model(self.config, tensors, dtype)
         self._shapes = {name: tuple(parameter.shape) for name, parameter in self._model.named_parameters()}
@@ -53,6 +55,9 @@ class Decoder:
             self._model.set_experts_implementation("eager")  # the one that calls `linear` for each expert
         self._blocks = tuple(f"model.layers.{block}" for block in range(self.config.block_count))
         self.stages = (_EMBEDDING, *self._blocks, "head")
+        layer = type(self._model.get_submodule(self._blocks[0]))
+        # transformers 5.24 renamed it, and warns of the old word.
+        self._cache_word = "cache" if "cache" in signature(layer.forward).parameters else "past_key_values"
 
     def stage_bytes(self, stage: str) -> int:
         """Bytes of a stage's weights when loaded."""
@@ -98,20 +103,25 @@ class Decoder:
         with self._computing():
             return self._model.model.embed_tokens(tokens)
 
-    def block(self, stage: str, hidden: "torch.Tensor") -> "torch.Tensor":
-        """One decoder block on chunks that each start at position 0: (chunks, n_ctx, width) → the same shape."""
+    def block(
+        self, stage: str, hidden: "torch.Tensor", cache: GrowingCache | None = None, start: int = 0
+    ) -> "torch.Tensor":
+        """One decoder block on chunks that each start at position 0: (chunks, n_ctx, width) → the same shape.
+
+        With a `cache` the chunk may start later, where the cache ends: then it is one token long, or `start` is 0.
+        """
         import torch
 
-        seam = KeyValueSeam(self._hooks.keys_values) if self._hooks.keys_values else None
+        seam = KeyValueSeam(self._hooks.keys_values) if self._hooks.keys_values and not cache else cache
         with self._computing():
-            positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
+            positions = torch.arange(start, start + hidden.shape[1], device=hidden.device)[None]
             out = self._model.get_submodule(stage)(
                 hidden,
                 attention_mask=None,  # sdpa then attends causally by itself
                 position_ids=positions,
                 position_embeddings=self._rotary(hidden, position_ids=positions),
-                past_key_values=seam,
                 use_cache=False,
+                **{self._cache_word: seam},
             )
         return out[0] if isinstance(out, tuple) else out  # transformers 4 returns a tuple in some families
 
@@ -140,7 +150,7 @@ class Decoder:
         for index, spare in enumerate(self._spare):
             if spare.shape == shape:
                 return self._spare.pop(index)
-        return torch.empty(shape, dtype=self._dtype, device=self._device)
+        return torch.empty(shape, dtype=self._dtype, device=self.device)
 
     def _find(self, weight: "torch.Tensor") -> Linear | None:
         return self._linears.get(weight.untyped_storage().data_ptr())

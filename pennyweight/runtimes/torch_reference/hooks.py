@@ -58,10 +58,31 @@ class KeyValueSeam:
         self._hook = hook
 
     def update(
-        self, key_states: "torch.Tensor", value_states: "torch.Tensor", layer_idx: int, *_rest: Any
+        self, key_states: "torch.Tensor", value_states: "torch.Tensor", layer_idx: int, *_rest: Any, **_named: Any
     ) -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Called by transformers' attention, by these names in version 5 and with one more argument in version 4."""
+        """Called by transformers' attention, by these names in version 5, with one more argument in some versions."""
         return self._hook(layer_idx, key_states, value_states)
+
+
+class GrowingCache:
+    """A KV cache of all blocks for reading token by token: what is new passes the hook once and stays as it left it."""
+
+    def __init__(self, hook: KeysValues | None = None) -> None:
+        self._hook = hook
+        self._held: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def update(
+        self, key_states: "torch.Tensor", value_states: "torch.Tensor", layer_idx: int, *_rest: Any, **_named: Any
+    ) -> tuple["torch.Tensor", "torch.Tensor"]:
+        """Called by transformers' attention: (1, key-value heads, new tokens, head_length) → all tokens so far."""
+        import torch
+
+        new = self._hook(layer_idx, key_states, value_states) if self._hook else (key_states, value_states)
+        if layer_idx in self._held:
+            old = self._held[layer_idx]
+            new = torch.cat([old[0], new[0]], dim=2), torch.cat([old[1], new[1]], dim=2)
+        self._held[layer_idx] = new
+        return new
 
 
 def linear_inputs(

@@ -1,0 +1,187 @@
+"""What run and summarize share: a model that is loaded and ready to speak, in llama.cpp or in PyTorch."""
+
+import resource
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pennyweight.checkpoints.base import Checkpoint
+from pennyweight.checkpoints.open import open_checkpoint
+from pennyweight.containers.gguf_writer import GGUFWriter
+from pennyweight.core.errors import BadRequest, UnknownName
+from pennyweight.core.progress import progress_bar
+from pennyweight.jobs.runnable import runnable
+from pennyweight.jobs.scoring import ENGINES
+from pennyweight.runtimes.chat_template import ChatTemplate, Message
+from pennyweight.runtimes.llama_cpp import BUILD, Context, ContextSettings, Model
+from pennyweight.runtimes.llama_cpp.placement import placement
+from pennyweight.runtimes.llama_cpp.prompt import chat_template, chat_tokens
+from pennyweight.runtimes.llama_cpp.session import Session
+from pennyweight.runtimes.unused_gpu import unused_gpu
+
+if TYPE_CHECKING:
+    from pennyweight.runtimes.torch_reference.decoder import Decoder
+
+USUAL_CONTEXT = 8192
+"""Tokens of context where nobody asks for another, or the model's own where that is less: a chat, not a book."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeakingOptions:
+    """How to load a model that is to speak.
+
+    Attributes:
+        ctx: tokens of context; None for `USUAL_CONTEXT` or the model's own, whichever is less.
+        engine: of `ENGINES`.
+        gpu_layers: -1 for all that llama.cpp sees fit.
+        type_k, type_v: what keys and values are stored in.
+        flash_attention: None leaves it to llama.cpp.
+        threads: None takes the cores this process may use.
+    """
+
+    ctx: int | None = None
+    engine: str = "llama.cpp"
+    gpu_layers: int = -1
+    type_k: str = "f16"
+    type_v: str = "f16"
+    flash_attention: bool | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaker:
+    """A model ready to speak.
+
+    Attributes:
+        vocabulary: its tokens, templates and facts; weights too where the engine is llama.cpp.
+        template: None where the model has none.
+        session: the sequence it speaks in (`runtimes.torch_reference.session.TorchSession` has the same face).
+        n_ctx: tokens of that sequence.
+        engine: runtime and build.
+        placement: where its layers live.
+        notes: what a person should know.
+    """
+
+    vocabulary: Model
+    template: ChatTemplate | None
+    session: Session
+    n_ctx: int
+    engine: str
+    placement: str
+    notes: tuple[str, ...]
+
+    def prompt(self, messages: Sequence[Message], *, thinking: bool = False) -> NDArray[np.int32]:
+        """The tokens of `messages`; without a template their texts, a blank line between them."""
+        if self.template:
+            return chat_tokens(self.vocabulary, self.template, messages, thinking=thinking)
+        return self.vocabulary.tokenize("\n\n".join(m.content for m in messages), add_special=True)
+
+
+@contextmanager
+def speaker(model: str, options: SpeakingOptions) -> Iterator[Speaker]:
+    """MODEL, loaded. Raises: UnknownName, BadRequest, and what loading raises."""
+    if options.engine not in ENGINES:
+        raise UnknownName.among("engine", options.engine, ENGINES)
+    with _torch_speaker(model, options) if options.engine == "torch" else _llama_cpp_speaker(model, options) as made:
+        yield made
+
+
+def context_of(trained: int, asked: int | None) -> int:
+    """Tokens of context to make for a model trained for `trained`."""
+    return asked or min(trained, USUAL_CONTEXT)
+
+
+def peak_memory_bytes() -> int:
+    """The most that this process has held in memory, mapped weights included."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+@contextmanager
+def _llama_cpp_speaker(model: str, options: SpeakingOptions) -> Iterator[Speaker]:
+    with runnable(model) as gguf, Model.load(gguf, n_gpu_layers=options.gpu_layers) as loaded:
+        settings = ContextSettings(
+            n_ctx=context_of(loaded.facts.n_ctx_train, options.ctx),
+            threads=options.threads,
+            type_k=options.type_k,
+            type_v=options.type_v,
+            flash_attention=options.flash_attention,
+        )
+        with Context(loaded, settings) as context:
+            idle = unused_gpu() if options.gpu_layers else None
+            yield Speaker(
+                vocabulary=loaded,
+                template=chat_template(loaded),
+                session=Session(context),
+                n_ctx=context.n_ctx,
+                engine=f"llama.cpp {BUILD}",
+                placement=placement(loaded),
+                notes=(*_notes(loaded.facts.n_ctx_train, settings.n_ctx), *([idle] if idle else [])),
+            )
+
+
+@contextmanager
+def _torch_speaker(model: str, options: SpeakingOptions) -> Iterator[Speaker]:
+    from pennyweight.runtimes.torch_reference.session import TorchSession, stored_as
+
+    if options.gpu_layers > 0 or options.flash_attention is not None:
+        raise BadRequest("-ngl and -fa are llama.cpp's; the torch engine takes a GPU where PyTorch has one")
+    checkpoint = open_checkpoint(model)
+    with vocabulary_of(checkpoint) as vocabulary, _decoder(checkpoint, options) as (decoder, name):
+        trained = decoder.config.context_length
+        session = TorchSession(
+            decoder, vocabulary, context_of(trained, options.ctx), stored_as(options.type_k, options.type_v)
+        )
+        yield Speaker(
+            vocabulary=vocabulary,
+            template=chat_template(vocabulary),
+            session=session,  # type: ignore[arg-type]
+            n_ctx=session.n_ctx,
+            engine=name,
+            placement=f"all {decoder.config.block_count} layers on {decoder.device.type.replace('cpu', 'the CPU')}",
+            notes=tuple(_notes(trained, session.n_ctx)),
+        )
+
+
+@contextmanager
+def _decoder(checkpoint: Checkpoint, options: SpeakingOptions) -> "Iterator[tuple[Decoder, str]]":
+    """Its weights in memory, and the engine's name."""
+    from pennyweight.runtimes.torch_reference import TorchLogits, TorchSettings
+
+    with TorchLogits(checkpoint, TorchSettings(n_ctx=512, threads=options.threads, blockwise=False)) as engine:
+        with progress_bar("loading", len(engine.decoder.stages), "stages") as advance:
+            for stage in engine.decoder.stages:
+                engine.decoder.load(stage)
+                advance(1)
+        yield engine.decoder, engine.name
+
+
+@contextmanager
+def vocabulary_of(checkpoint: Checkpoint) -> Iterator[Model]:
+    """A checkpoint's vocabulary in llama.cpp, without weights."""
+    source = Path(checkpoint.source)
+    if source.is_file():
+        with Model.load(source, vocabulary_only=True) as model:
+            yield model
+        return
+    with tempfile.TemporaryDirectory(prefix="pennyweight-") as directory:
+        path = Path(directory) / "vocabulary.gguf"
+        with GGUFWriter(path, checkpoint.metadata, []):
+            pass
+        with Model.load(path, vocabulary_only=True) as model:
+            yield model
+
+
+def _notes(trained: int, n_ctx: int) -> Iterator[str]:
+    if n_ctx > trained:
+        yield (
+            f"a context of {n_ctx:,} tokens is more than the {trained:,} this model was trained for; beyond them it "
+            "may write nonsense"
+        )
