@@ -20,6 +20,41 @@ Blocks = NDArray[np.void]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """What a reader computes of each group:  w = step · (value(code) − zero) − minimum,  float32 (..., groups) each."""
+
+    step: Floats
+    zero: Floats
+    minimum: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeGrid:
+    """How a method reaches into the blocks of a format: the steps they fix, and the codes it may choose itself.
+
+    Attributes:
+        top: largest code.
+        group_size: weights that share a step.
+        read_codes: blocks (...) → uint8 (..., block_size), in the order of the weights.
+        write_codes: (blocks, codes (..., block_size)): puts them in, in place; everything else stays.
+        read_steps: blocks (...) → `Steps`.
+        values: what code k stands for, float32 (top + 1,), ascending; None where it is k.
+    """
+
+    top: int
+    group_size: int
+    read_codes: Callable[[Blocks], Codes]
+    write_codes: Callable[[Blocks, Codes], None]
+    read_steps: Callable[[Blocks], Steps]
+    values: NDArray[np.float32] | None = None
+
+
+def symmetric_steps(step: Floats, zero: int) -> Steps:
+    """w = step · (code − zero), no minimum."""
+    return Steps(step=step, zero=np.full_like(step, zero), minimum=np.zeros_like(step))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockFormat:
     """How rows of numbers become bytes. A format of single numbers (F16) is one whose block holds one weight.
 
@@ -34,6 +69,7 @@ class BlockFormat:
         decode_blocks: blocks of shape (rows, blocks) → float32 (rows, blocks, block_size).
         uses_importance: whether `importance` changes the bytes at all.
         source: where the layout and the search are defined.
+        grid: what a method rounds on; None where each number stands alone or is only read.
     """
 
     name: str
@@ -44,6 +80,7 @@ class BlockFormat:
     decode_blocks: Callable[[Blocks], NDArray[np.float32]]
     uses_importance: bool
     source: str
+    grid: CodeGrid | None = None
 
     @property
     def writable(self) -> bool:

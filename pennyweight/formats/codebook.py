@@ -5,9 +5,11 @@
 Source: llama.cpp ggml-common.h `kvalues_iq4nl`, ggml-quants.c (b11549) `best_index_int8`, `quantize_row_iq4_nl_impl`.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
-from pennyweight.formats.base import Codes, Floats
+from pennyweight.formats.base import Blocks, CodeGrid, Codes, Floats, Steps
 from pennyweight.formats.search import (
     TOO_SMALL,
     importance_weights,
@@ -18,6 +20,23 @@ from pennyweight.formats.search import (
 VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
 
 TRIES = 7
+
+
+def grid(
+    group_size: int,
+    read_codes: Callable[[Blocks], Codes],
+    write_codes: Callable[[Blocks, Codes], None],
+    read_steps: Callable[[Blocks], Steps],
+) -> CodeGrid:
+    """The grid of a format whose codes are places in `VALUES`."""
+    return CodeGrid(
+        top=len(VALUES) - 1,
+        group_size=group_size,
+        read_codes=read_codes,
+        write_codes=write_codes,
+        read_steps=read_steps,
+        values=VALUES,
+    )
 
 
 def nearest_code(value: Floats) -> Codes:

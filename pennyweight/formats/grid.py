@@ -42,15 +42,13 @@ class Parameters:
 
     Attributes:
         step, zero, minimum: float32 (rows, groups).
-        codes: uint8 (rows, columns), those that the search of a GGUF format chose itself; None for other grids.
-        blocks: what `pack` needs beyond these: the blocks (rows, blocks per row) of a GGUF format, whose codes it
+        blocks: the blocks (rows, blocks per row) of a GGUF format with the codes of its own search, which `pack`
             replaces; None for other grids.
     """
 
     step: NDArray[np.float32]
     zero: NDArray[np.float32]
     minimum: NDArray[np.float32]
-    codes: Codes | None = None
     blocks: Blocks | None = None
 
 
@@ -67,6 +65,8 @@ class Grid:
         levels: values of the codes; None where a code is its own value.
         fit_rows: (weight, importance) → parameters; weight is float32 (rows, columns) of whole units, finite;
             importance is float32 (columns,), mean x² of the activation that meets each column, or None.
+        fitted_codes: parameters → the codes that the fit's own search chose, uint8 (rows, columns); None where a fit
+            chooses no codes.
         pack_codes: (codes uint8 (rows, columns), parameters) → what a checkpoint writes.
         stored_bits: (rows, columns) → bits of the packed matrix, scales and zero points counted.
         searching: (the same grid with a search for the scales of least weighted squared error) or None where `fit_rows`
@@ -82,6 +82,7 @@ class Grid:
     fit_rows: Callable[[Floats, Floats | None], Parameters]
     pack_codes: Callable[[Codes, Parameters], PackedCodes]
     stored_bits: Callable[[int, int], float]
+    fitted_codes: Callable[[Parameters], Codes] | None = None
     searching: "Callable[[], Grid] | None" = None
 
     def groups(self, columns: int) -> NDArray[np.int32]:
@@ -112,6 +113,10 @@ class Grid:
             raise ShapeError(f"{self.name}: importance has shape {importance.shape}, wanted ({columns},)")
         with np.errstate(all="ignore"):  # the searches divide by zero as C does: infinity and NaN lose
             return self.fit_rows(weight, importance)
+
+    def nearest(self, weight: Floats, parameters: Parameters) -> Codes:
+        """Codes of the weight that was fitted, as the format's own encoder has them: uint8 (rows, columns)."""
+        return self.round(weight, parameters) if self.fitted_codes is None else self.fitted_codes(parameters)
 
     def round(self, weight: Floats, parameters: Parameters) -> Codes:
         """The nearest code of each number: float32 (rows, columns) → uint8 (rows, columns)."""
@@ -148,4 +153,4 @@ def join(parts: list[Parameters]) -> Parameters:
         arrays = [getattr(part, name) for part in parts]
         return None if arrays[0] is None else np.concatenate(arrays, axis=1)
 
-    return Parameters(**{name: joined(name) for name in ("step", "zero", "minimum", "codes", "blocks")})
+    return Parameters(**{name: joined(name) for name in ("step", "zero", "minimum", "blocks")})

@@ -28,20 +28,22 @@ ScaleSearch = Callable[[Floats, Floats | None, int, bool], tuple[Floats, Floats]
 """(groups (..., n), importance that broadcasts to them or None, bits, symmetric) → scale, zero point, (...) each."""
 
 
-def integer_grid(bits: int, group_size: int, symmetric: bool, search: ScaleSearch | None = None) -> Grid:
-    """The grid of `bits` (2 to 8) and `group_size` columns for one scale, 0 for one scale per row."""
-    name = f"INT{bits}" + (f"_G{group_size}" if group_size else "") + ("" if symmetric else "_ASYM")
+def integer_grid(bits: int, group_size: int, symmetric: bool, search: ScaleSearch, searches: bool = False) -> Grid:
+    """The grid of `bits` (2 to 8) and `group_size` columns for one scale, 0 for one scale per row.
+
+    `search` fits the grid that `with_search` returns, and this one where it `searches`.
+    """
     return Grid(
-        name=name,
+        name=f"INT{bits}" + (f"_G{group_size}" if group_size else "") + ("" if symmetric else "_ASYM"),
         top=2**bits - 1,
         group_size=group_size,
         unit=group_size,
         ragged=True,
         levels=None,
-        fit_rows=partial(_fit, bits, group_size, symmetric, search or least_and_greatest),
+        fit_rows=partial(_fit, bits, group_size, symmetric, search if searches else least_and_greatest),
         pack_codes=partial(_pack, bits, group_size, symmetric),
         stored_bits=partial(_stored_bits, bits, group_size, symmetric),
-        searching=partial(integer_grid, bits, group_size, symmetric, search_scale) if search is None else None,
+        searching=None if searches else partial(integer_grid, bits, group_size, symmetric, search, True),
     )
 
 

@@ -11,7 +11,7 @@ Source: llama.cpp ggml-common.h `block_iq4_nl`, ggml-quants.c `quantize_iq4_nl`,
 import numpy as np
 
 from pennyweight.formats import codebook
-from pennyweight.formats.base import BlockFormat, Blocks, Floats
+from pennyweight.formats.base import BlockFormat, Blocks, Codes, Floats, Steps, symmetric_steps
 from pennyweight.formats.classic import pack_nibbles, reciprocal, unpack_nibbles
 from pennyweight.formats.search import ordered_sum
 
@@ -23,12 +23,24 @@ def encode_blocks(weights: Floats, importance: Floats | None) -> Blocks:
     blocks = np.zeros(scale.shape, LAYOUT)
     blocks["d"] = scale.astype(np.float16)
     # Codes follow the float32 scale, not the float16 that a reader sees.
-    blocks["qs"] = pack_nibbles(codebook.nearest_code(weights * reciprocal(scale)[..., None]))
+    write_codes(blocks, codebook.nearest_code(weights * reciprocal(scale)[..., None]))
     return blocks
 
 
 def decode_blocks(blocks: Blocks) -> Floats:
-    return blocks["d"].astype(np.float32)[..., None] * codebook.VALUES[unpack_nibbles(blocks["qs"])]
+    return blocks["d"].astype(np.float32)[..., None] * codebook.VALUES[read_codes(blocks)]
+
+
+def read_codes(blocks: Blocks) -> Codes:
+    return unpack_nibbles(blocks["qs"])
+
+
+def write_codes(blocks: Blocks, codes: Codes) -> None:
+    blocks["qs"] = pack_nibbles(codes)
+
+
+def read_steps(blocks: Blocks) -> Steps:
+    return symmetric_steps(blocks["d"].astype(np.float32)[..., None], 0)
 
 
 IQ4_NL = BlockFormat(
@@ -38,6 +50,7 @@ IQ4_NL = BlockFormat(
     layout=LAYOUT,
     encode_blocks=encode_blocks,
     decode_blocks=decode_blocks,
+    grid=codebook.grid(32, read_codes, write_codes, read_steps),
     uses_importance=True,
     source="llama.cpp ggml-common.h block_iq4_nl",
 )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pennyweight.formats import codebook, superblock
-from pennyweight.formats.base import BlockFormat, Blocks, Codes, Floats
+from pennyweight.formats.base import BlockFormat, Blocks, Codes, Floats, Steps, symmetric_steps
 from pennyweight.formats.classic import pack_nibbles, reciprocal, unpack_nibbles
 from pennyweight.formats.search import largest_magnitude, nearest_int, ordered_sum
 
@@ -34,15 +34,31 @@ def encode_blocks(weights: Floats, importance: Floats | None) -> Blocks:
     blocks = np.zeros(d.shape, LAYOUT)
     blocks["d"] = d.astype(np.float16)
     blocks["scales_h"], blocks["scales_l"] = pack_scales((scales + SCALE_TOP).astype(np.uint8))
-    blocks["qs"] = pack_nibbles(codebook.nearest_code(reciprocal(step)[..., None] * x))
+    write_codes(blocks, codebook.nearest_code(reciprocal(step)[..., None] * x))
     return blocks
 
 
 def decode_blocks(blocks: Blocks) -> Floats:
-    scales = unpack_scales(blocks["scales_h"], blocks["scales_l"]).astype(np.float32) - np.float32(SCALE_TOP)
-    step = blocks["d"].astype(np.float32)[..., None] * scales
     values = codebook.VALUES[unpack_nibbles(blocks["qs"])]
-    return (step[..., None] * values).reshape(*blocks.shape, superblock.SIZE)
+    return (_steps(blocks)[..., None] * values).reshape(*blocks.shape, superblock.SIZE)
+
+
+def read_codes(blocks: Blocks) -> Codes:
+    return unpack_nibbles(blocks["qs"]).reshape(*blocks.shape, superblock.SIZE)
+
+
+def write_codes(blocks: Blocks, codes: Codes) -> None:
+    blocks["qs"] = pack_nibbles(codes.reshape(*blocks.shape, 8, 32))
+
+
+def read_steps(blocks: Blocks) -> Steps:
+    return symmetric_steps(_steps(blocks), 0)
+
+
+def _steps(blocks: Blocks) -> Floats:
+    """d · (scale − 32) of each sub-block, float32 (..., 8)."""
+    scales = unpack_scales(blocks["scales_h"], blocks["scales_l"]).astype(np.float32) - np.float32(SCALE_TOP)
+    return blocks["d"].astype(np.float32)[..., None] * scales
 
 
 def pack_scales(scales: Codes) -> tuple[NDArray[np.uint16], Codes]:
@@ -66,6 +82,7 @@ IQ4_XS = BlockFormat(
     layout=LAYOUT,
     encode_blocks=encode_blocks,
     decode_blocks=decode_blocks,
+    grid=codebook.grid(32, read_codes, write_codes, read_steps),
     uses_importance=True,
     source="llama.cpp ggml-common.h block_iq4_xs",
 )

@@ -14,7 +14,7 @@ Source: llama.cpp ggml-common.h `block_q2_K`, ggml-quants.c `quantize_row_q2_K_{
 import numpy as np
 
 from pennyweight.formats import superblock
-from pennyweight.formats.base import BlockFormat, Blocks, Floats
+from pennyweight.formats.base import BlockFormat, Blocks, CodeGrid, Codes, Floats, Steps
 from pennyweight.formats.planes import pack_planes, unpack_planes
 from pennyweight.formats.search import AffineSearch, importance_weights, make_qkx, make_qp, ordered_sum, weighted_search
 
@@ -39,14 +39,27 @@ def encode_blocks(weights: Floats, importance: Floats | None) -> Blocks:
     blocks["d"], blocks["dmin"] = d.astype(np.float16), dmin.astype(np.float16)
     blocks["scales"] = scales.astype(np.uint8) | minimums.astype(np.uint8) << 4
     codes = superblock.round_affine(x, *_steps(blocks), codes, PLAIN.top)
-    blocks["qs"] = pack_planes(codes.reshape(*blocks.shape, 2, 4, 32), 2)
+    write_codes(blocks, codes)
     return blocks
 
 
 def decode_blocks(blocks: Blocks) -> Floats:
     step, minimum = _steps(blocks)
-    codes = unpack_planes(blocks["qs"], 2).reshape(*blocks.shape, 16, 16)
+    codes = read_codes(blocks).reshape(*blocks.shape, 16, 16)
     return (step[..., None] * codes - minimum[..., None]).reshape(*blocks.shape, superblock.SIZE)
+
+
+def read_codes(blocks: Blocks) -> Codes:
+    return unpack_planes(blocks["qs"], 2).reshape(*blocks.shape, superblock.SIZE)
+
+
+def write_codes(blocks: Blocks, codes: Codes) -> None:
+    blocks["qs"] = pack_planes(codes.reshape(*blocks.shape, 2, 4, 32), 2)
+
+
+def read_steps(blocks: Blocks) -> Steps:
+    step, minimum = _steps(blocks)
+    return Steps(step=step, zero=np.zeros_like(step), minimum=minimum)
 
 
 def _steps(blocks: Blocks) -> tuple[Floats, Floats]:
@@ -62,6 +75,7 @@ Q2_K = BlockFormat(
     layout=LAYOUT,
     encode_blocks=encode_blocks,
     decode_blocks=decode_blocks,
+    grid=CodeGrid(top=PLAIN.top, group_size=16, read_codes=read_codes, write_codes=write_codes, read_steps=read_steps),
     uses_importance=True,
     source="llama.cpp ggml-common.h block_q2_K",
 )

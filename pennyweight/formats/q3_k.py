@@ -15,7 +15,7 @@ Source: llama.cpp ggml-common.h `block_q3_K`, ggml-quants.c `quantize_row_q3_K_{
 import numpy as np
 
 from pennyweight.formats import superblock
-from pennyweight.formats.base import BlockFormat, Blocks, Codes, Floats
+from pennyweight.formats.base import BlockFormat, Blocks, CodeGrid, Codes, Floats, Steps, symmetric_steps
 from pennyweight.formats.planes import pack_planes, unpack_planes
 from pennyweight.formats.search import (
     importance_weights,
@@ -44,16 +44,28 @@ def encode_blocks(weights: Floats, importance: Floats | None) -> Blocks:
     blocks = np.zeros(weights.shape[:-1], LAYOUT)
     blocks["d"], blocks["scales"] = d.astype(np.float16), pack_scales(scales)
     codes = superblock.round_symmetric(x, _steps(blocks), codes, TOP)
-    blocks["hmask"] = pack_planes((codes >> 2).reshape(*blocks.shape, 8, 32), 1)
-    blocks["qs"] = pack_planes((codes & 3).reshape(*blocks.shape, 2, 4, 32), 2)
+    write_codes(blocks, codes)
     return blocks
 
 
 def decode_blocks(blocks: Blocks) -> Floats:
-    low = unpack_planes(blocks["qs"], 2).reshape(*blocks.shape, 16, 16)
-    high = unpack_planes(blocks["hmask"], 1).reshape(*blocks.shape, 16, 16)
-    codes = (low | high << 2).astype(np.float32) - np.float32(TOP)
+    codes = read_codes(blocks).reshape(*blocks.shape, 16, 16).astype(np.float32) - np.float32(TOP)
     return (_steps(blocks)[..., None] * codes).reshape(*blocks.shape, superblock.SIZE)
+
+
+def read_codes(blocks: Blocks) -> Codes:
+    low, high = (unpack_planes(blocks[name], bits) for name, bits in (("qs", 2), ("hmask", 1)))
+    flat = (*blocks.shape, superblock.SIZE)
+    return low.reshape(flat) | high.reshape(flat) << 2
+
+
+def write_codes(blocks: Blocks, codes: Codes) -> None:
+    blocks["hmask"] = pack_planes((codes >> 2).reshape(*blocks.shape, 8, 32), 1)
+    blocks["qs"] = pack_planes((codes & 3).reshape(*blocks.shape, 2, 4, 32), 2)
+
+
+def read_steps(blocks: Blocks) -> Steps:
+    return symmetric_steps(_steps(blocks), TOP)
 
 
 def pack_scales(scales: Codes) -> Codes:
@@ -93,6 +105,9 @@ Q3_K = BlockFormat(
     layout=LAYOUT,
     encode_blocks=encode_blocks,
     decode_blocks=decode_blocks,
+    grid=CodeGrid(
+        top=2 * TOP - 1, group_size=16, read_codes=read_codes, write_codes=write_codes, read_steps=read_steps
+    ),
     uses_importance=True,
     source="llama.cpp ggml-common.h block_q3_K",
 )

@@ -9,7 +9,7 @@ Source: llama.cpp ggml-common.h `block_q4_0`, ggml-quants.c `quantize_row_q4_0_{
 
 import numpy as np
 
-from pennyweight.formats.base import BlockFormat, Blocks, Floats
+from pennyweight.formats.base import BlockFormat, Blocks, CodeGrid, Codes, Floats, Steps, symmetric_steps
 from pennyweight.formats.classic import encode_symmetric, pack_nibbles, unpack_nibbles
 
 LAYOUT = np.dtype([("d", "<f2"), ("qs", "u1", 16)])
@@ -21,14 +21,25 @@ def encode_blocks(weights: Floats, importance: Floats | None) -> Blocks:
     d, codes = encode_symmetric(weights, importance, TOP)
     blocks = np.zeros(d.shape, LAYOUT)
     blocks["d"] = d.astype(np.float16)
-    blocks["qs"] = pack_nibbles(codes)
+    write_codes(blocks, codes)
     return blocks
 
 
 def decode_blocks(blocks: Blocks) -> Floats:
-    codes = unpack_nibbles(blocks["qs"])
     d = blocks["d"].astype(np.float32)[..., None]
-    return d * (codes.astype(np.float32) - np.float32(TOP))
+    return d * (read_codes(blocks).astype(np.float32) - np.float32(TOP))
+
+
+def read_codes(blocks: Blocks) -> Codes:
+    return unpack_nibbles(blocks["qs"])
+
+
+def write_codes(blocks: Blocks, codes: Codes) -> None:
+    blocks["qs"] = pack_nibbles(codes)
+
+
+def read_steps(blocks: Blocks) -> Steps:
+    return symmetric_steps(blocks["d"].astype(np.float32)[..., None], TOP)
 
 
 Q4_0 = BlockFormat(
@@ -38,6 +49,9 @@ Q4_0 = BlockFormat(
     layout=LAYOUT,
     encode_blocks=encode_blocks,
     decode_blocks=decode_blocks,
+    grid=CodeGrid(
+        top=2 * TOP - 1, group_size=32, read_codes=read_codes, write_codes=write_codes, read_steps=read_steps
+    ),
     uses_importance=True,
     source="llama.cpp ggml-common.h block_q4_0",
 )

@@ -9,7 +9,7 @@ Source: llama.cpp ggml-common.h `block_q4_1`, ggml-quants.c `quantize_row_q4_1_{
 
 import numpy as np
 
-from pennyweight.formats.base import BlockFormat, Blocks, Floats
+from pennyweight.formats.base import BlockFormat, Blocks, CodeGrid, Codes, Floats, Steps
 from pennyweight.formats.classic import encode_affine, pack_nibbles, unpack_nibbles
 
 LAYOUT = np.dtype([("d", "<f2"), ("m", "<f2"), ("qs", "u1", 16)])
@@ -21,14 +21,26 @@ def encode_blocks(weights: Floats, importance: Floats | None) -> Blocks:
     d, m, codes = encode_affine(weights, importance, TOP)
     blocks = np.zeros(d.shape, LAYOUT)
     blocks["d"], blocks["m"] = d.astype(np.float16), m.astype(np.float16)
-    blocks["qs"] = pack_nibbles(codes)
+    write_codes(blocks, codes)
     return blocks
 
 
 def decode_blocks(blocks: Blocks) -> Floats:
-    codes = unpack_nibbles(blocks["qs"])
     d, m = (blocks[name].astype(np.float32)[..., None] for name in ("d", "m"))
-    return d * codes + m
+    return d * read_codes(blocks) + m
+
+
+def read_codes(blocks: Blocks) -> Codes:
+    return unpack_nibbles(blocks["qs"])
+
+
+def write_codes(blocks: Blocks, codes: Codes) -> None:
+    blocks["qs"] = pack_nibbles(codes)
+
+
+def read_steps(blocks: Blocks) -> Steps:
+    d, m = (blocks[name].astype(np.float32)[..., None] for name in ("d", "m"))
+    return Steps(step=d, zero=np.zeros_like(d), minimum=-m)
 
 
 Q4_1 = BlockFormat(
@@ -38,6 +50,7 @@ Q4_1 = BlockFormat(
     layout=LAYOUT,
     encode_blocks=encode_blocks,
     decode_blocks=decode_blocks,
+    grid=CodeGrid(top=TOP, group_size=32, read_codes=read_codes, write_codes=write_codes, read_steps=read_steps),
     uses_importance=True,
     source="llama.cpp ggml-common.h block_q4_1",
 )

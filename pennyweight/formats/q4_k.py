@@ -12,8 +12,8 @@ Source: llama.cpp ggml-common.h `block_q4_K`, ggml-quants.c `quantize_row_q4_K_{
 
 import numpy as np
 
-from pennyweight.formats import six_bit
-from pennyweight.formats.base import BlockFormat, Blocks, Floats
+from pennyweight.formats import six_bit, superblock
+from pennyweight.formats.base import BlockFormat, Blocks, CodeGrid, Codes, Floats
 from pennyweight.formats.planes import pack_planes, unpack_planes
 from pennyweight.formats.search import AffineSearch, weighted_search
 
@@ -28,13 +28,20 @@ def encode_blocks(weights: Floats, importance: Floats | None) -> Blocks:
     blocks = np.zeros(found.d.shape, LAYOUT)
     blocks["d"], blocks["dmin"] = found.d, found.dmin
     blocks["scales"] = six_bit.pack_scales(found.scales, found.minimums)
-    blocks["qs"] = pack_planes(found.codes.reshape(*blocks.shape, 4, 2, 32), 4)
+    write_codes(blocks, found.codes)
     return blocks
 
 
 def decode_blocks(blocks: Blocks) -> Floats:
-    codes = unpack_planes(blocks["qs"], 4).reshape(*blocks.shape, 8, 32)
-    return six_bit.decode(blocks, codes)
+    return six_bit.decode(blocks, read_codes(blocks).reshape(*blocks.shape, 8, 32))
+
+
+def read_codes(blocks: Blocks) -> Codes:
+    return unpack_planes(blocks["qs"], 4).reshape(*blocks.shape, superblock.SIZE)
+
+
+def write_codes(blocks: Blocks, codes: Codes) -> None:
+    blocks["qs"] = pack_planes(codes.reshape(*blocks.shape, 4, 2, 32), 4)
 
 
 Q4_K = BlockFormat(
@@ -44,6 +51,9 @@ Q4_K = BlockFormat(
     layout=LAYOUT,
     encode_blocks=encode_blocks,
     decode_blocks=decode_blocks,
+    grid=CodeGrid(
+        top=PLAIN.top, group_size=32, read_codes=read_codes, write_codes=write_codes, read_steps=six_bit.read_steps
+    ),
     uses_importance=True,
     source="llama.cpp ggml-common.h block_q4_K",
 )

@@ -14,7 +14,7 @@ Source: llama.cpp ggml-common.h `block_q6_K`, ggml-quants.c `quantize_row_q6_K_{
 import numpy as np
 
 from pennyweight.formats import superblock
-from pennyweight.formats.base import BlockFormat, Blocks, Floats
+from pennyweight.formats.base import BlockFormat, Blocks, CodeGrid, Codes, Floats, Steps, symmetric_steps
 from pennyweight.formats.planes import pack_planes, unpack_planes
 from pennyweight.formats.search import TOO_SMALL, largest_magnitude, make_qx, nearest_int
 
@@ -33,17 +33,29 @@ def encode_blocks(weights: Floats, importance: Floats | None) -> Blocks:
     blocks["d"] = (np.float32(1) / inverse).astype(np.float16)
     blocks["scales"] = np.minimum(nearest_int(inverse[..., None] * scale), 127).astype(np.int8)
     codes = superblock.round_symmetric(x, _steps(blocks), codes, TOP)
-    blocks["ql"] = pack_planes((codes & 15).reshape(*blocks.shape, 2, 2, 64), 4)
-    blocks["qh"] = pack_planes((codes >> 4).reshape(*blocks.shape, 2, 4, 32), 2)
+    write_codes(blocks, codes)
     blocks[np.abs(largest) < TOO_SMALL] = np.zeros((), LAYOUT)  # the whole block, codes too
     return blocks
 
 
 def decode_blocks(blocks: Blocks) -> Floats:
-    low = unpack_planes(blocks["ql"], 4).reshape(*blocks.shape, 16, 16)
-    high = unpack_planes(blocks["qh"], 2).reshape(*blocks.shape, 16, 16)
-    codes = (low | high << 4).astype(np.float32) - np.float32(TOP)
+    codes = read_codes(blocks).reshape(*blocks.shape, 16, 16).astype(np.float32) - np.float32(TOP)
     return (_steps(blocks)[..., None] * codes).reshape(*blocks.shape, superblock.SIZE)
+
+
+def read_codes(blocks: Blocks) -> Codes:
+    low, high = (unpack_planes(blocks[name], bits) for name, bits in (("ql", 4), ("qh", 2)))
+    flat = (*blocks.shape, superblock.SIZE)
+    return low.reshape(flat) | high.reshape(flat) << 4
+
+
+def write_codes(blocks: Blocks, codes: Codes) -> None:
+    blocks["ql"] = pack_planes((codes & 15).reshape(*blocks.shape, 2, 2, 64), 4)
+    blocks["qh"] = pack_planes((codes >> 4).reshape(*blocks.shape, 2, 4, 32), 2)
+
+
+def read_steps(blocks: Blocks) -> Steps:
+    return symmetric_steps(_steps(blocks), TOP)
 
 
 def _steps(blocks: Blocks) -> Floats:
@@ -58,6 +70,9 @@ Q6_K = BlockFormat(
     layout=LAYOUT,
     encode_blocks=encode_blocks,
     decode_blocks=decode_blocks,
+    grid=CodeGrid(
+        top=2 * TOP - 1, group_size=16, read_codes=read_codes, write_codes=write_codes, read_steps=read_steps
+    ),
     uses_importance=True,
     source="llama.cpp ggml-common.h block_q6_K",
 )

@@ -9,10 +9,12 @@ Source: llama.cpp ggml-common.h `block_q8_0`, ggml-quants.c `quantize_row_q8_0_r
 
 import numpy as np
 
-from pennyweight.formats.base import BlockFormat, Blocks, Floats
+from pennyweight.formats.base import BlockFormat, Blocks, CodeGrid, Codes, Floats, Steps, symmetric_steps
 from pennyweight.formats.classic import reciprocal, truncate_byte
 
 LAYOUT = np.dtype([("d", "<f2"), ("qs", "i1", 32)])
+
+TOP = 127
 
 
 def encode_blocks(weights: Floats, importance: Floats | None) -> Blocks:
@@ -28,6 +30,18 @@ def decode_blocks(blocks: Blocks) -> Floats:
     return blocks["d"].astype(np.float32)[..., None] * blocks["qs"]
 
 
+def read_codes(blocks: Blocks) -> Codes:
+    return (blocks["qs"].astype(np.int16) + TOP).astype(np.uint8)
+
+
+def write_codes(blocks: Blocks, codes: Codes) -> None:
+    blocks["qs"] = (codes.astype(np.int16) - TOP).astype(np.int8)
+
+
+def read_steps(blocks: Blocks) -> Steps:
+    return symmetric_steps(blocks["d"].astype(np.float32)[..., None], TOP)
+
+
 def _round_half_away(value: Floats) -> Floats:
     """C's roundf, where np.rint would send halves to the even number. Adding 0.5 first would send 0.49999997 to 1."""
     whole = np.trunc(value)
@@ -41,6 +55,7 @@ Q8_0 = BlockFormat(
     layout=LAYOUT,
     encode_blocks=encode_blocks,
     decode_blocks=decode_blocks,
+    grid=CodeGrid(top=2 * TOP, group_size=32, read_codes=read_codes, write_codes=write_codes, read_steps=read_steps),
     uses_importance=False,
     source="llama.cpp ggml-common.h block_q8_0",
 )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pennyweight.formats import superblock
-from pennyweight.formats.base import Codes, Floats
+from pennyweight.formats.base import Blocks, Codes, Floats, Steps
 from pennyweight.formats.search import (
     AffineSearch,
     importance_weights,
@@ -86,6 +86,12 @@ def encode(weights: Floats, importance: Floats | None, plain: AffineSearch, weig
 def steps(d: NDArray[np.float16], dmin: NDArray[np.float16], scales: Codes, minimums: Codes) -> tuple[Floats, Floats]:
     """What a reader computes: d · scale and dmin · minimum of each sub-block, float32 (..., 8)."""
     return d.astype(np.float32)[..., None] * scales, dmin.astype(np.float32)[..., None] * minimums
+
+
+def read_steps(blocks: Blocks) -> Steps:
+    """Steps of the eight sub-blocks of each block."""
+    step, minimum = steps(blocks["d"], blocks["dmin"], *unpack_scales(blocks["scales"]))
+    return Steps(step=step, zero=np.zeros_like(step), minimum=minimum)
 
 
 def decode(blocks: NDArray[np.void], codes: Codes) -> Floats:

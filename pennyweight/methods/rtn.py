@@ -39,5 +39,4 @@ def quantize_weight(
         grid = grid.with_search()
     array = np.ascontiguousarray(weight.detach().float().cpu().numpy())
     parameters = grid.fit(array, importance(statistics))
-    codes = grid.round(array, parameters) if parameters.codes is None else parameters.codes
-    return packed(grid, codes, parameters, weight)
+    return packed(grid, grid.nearest(array, parameters), parameters, weight)

@@ -1,0 +1,29 @@
+"""The grids of `pennyweight.formats.grids`, fitted by compiled code on all cores: the same parameters, fast."""
+
+import numpy as np
+
+from pennyweight import kernels
+from pennyweight.core.parallel import default_threads, each_in_threads
+from pennyweight.formats import grids
+from pennyweight.formats.base import BlockFormat, Codes, Floats
+from pennyweight.formats.grid import Grid
+
+SLAB = 64
+"""Rows that a thread takes at a time: four tiles of sixteen."""
+
+
+def get(name: str) -> Grid:
+    """The grid of that name, in any case. Raises: UnknownName, BadRequest (see `formats.grids.get`)."""
+    return grids.get(name, encode_in_threads)
+
+
+def encode_in_threads(format: BlockFormat, rows: Floats, importance: Floats | None) -> Codes:
+    """`kernels.encode` of slabs of rows, one thread each."""
+    out = np.empty((len(rows), format.row_bytes(rows.shape[1])), np.uint8)
+    rows = np.ascontiguousarray(rows)
+
+    def encode(start: int) -> None:
+        kernels.encode(format, rows[start : start + SLAB], importance, out[start : start + SLAB])
+
+    each_in_threads(encode, range(0, len(rows), SLAB), default_threads())
+    return out
