@@ -1,0 +1,124 @@
+"""An anatomy and its sized tensors → the plain bytes that memory and speed work with."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from math import prod
+from typing import Protocol
+
+from pennyweight import formats
+from pennyweight.models.anatomy import Anatomy, Block, Keeps
+from pennyweight.planner.compute_buffer import GraphShape
+from pennyweight.planner.footprint import BlockBytes, Family, Footprint, family_of, shares_of
+from pennyweight.planner.request import Settings
+
+STATE_BYTES = 4
+"""Recurrent states are float32."""
+
+LOOKED_UP = ("token_embd.weight", "per_layer_token_embd.weight", "position_embd.weight", "token_types.weight")
+"""Tensors of which a token reads one row; llama.cpp leaves them in host memory, whatever -ngl says."""
+
+
+class Sized(Protocol):
+    """A tensor with its bytes, as `sizes.sized_tensors` makes them; `block` is -1 for a tensor of none."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def block(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+
+
+class Kept(Protocol):
+    """Bytes that one block keeps, as `kv.kv_by_block` counts them."""
+
+    @property
+    def total(self) -> int: ...
+
+
+def weigh(anatomy: Anatomy, tensors: Iterable[Sized], kept: Sequence[Kept], settings: Settings) -> Footprint:
+    """The footprint of a model in a file type (`tensors`) under a setting of the cache (`kept`).
+
+    Raises: UnknownName for a cache type that is no format.
+    """
+    listed = list(tensors)
+    used = _used_share(anatomy)
+    embedding = sum(t.nbytes for t in listed if t.name in LOOKED_UP)
+    tied = not any(t.name == "output.weight" for t in listed)
+    loose = [t for t in listed if t.block < 0 and (t.name not in LOOKED_UP or (tied and t.name == LOOKED_UP[0]))]
+    inner = [t for t in listed if t.block >= 0]
+    by_block = {number: list(group) for number, group in groupby(sorted(inner, key=_place), key=_place)}
+    read = [(family_of(t.format), t.nbytes * (used if _expert(t) else 1)) for t in [*inner, *loose]]
+    return Footprint(
+        blocks=tuple(
+            _block(block, by_block.get(i, []), kept[i].total, used, settings) for i, block in enumerate(anatomy.blocks)
+        ),
+        embedding=embedding,
+        output=sum(t.nbytes for t in loose),
+        tied=tied,
+        shares=shares_of(read) or ((Family.F16, 1.0),),
+        cache_family=family_of(settings.key_type),
+        expert_count=anatomy.shape.expert_count,
+        expert_used=anatomy.shape.expert_used_count,
+        parameters_used=sum(prod(t.shape) * (used if _expert(t) else 1) for t in [*inner, *loose]),
+        largest_matrix=max((t.nbytes for t in inner), default=0),
+        attention_numbers=_attention_numbers(anatomy),
+    )
+
+
+def graph_shape(anatomy: Anatomy, footprint: Footprint) -> GraphShape:
+    """What of the model decides its compute buffer."""
+    shape = anatomy.shape
+    return GraphShape(
+        vocabulary=shape.vocabulary_size,
+        width=shape.embedding_length,
+        feed_forward=max(shape.feed_forward_lengths, default=0),
+        heads=max(shape.head_counts, default=0),
+        kv_heads=max(shape.head_counts_kv, default=0),
+        head_length=shape.key_length,
+        expert_used=shape.expert_used_count,
+        expert_feed_forward=shape.expert_feed_forward_length,
+        largest_matrix=footprint.largest_matrix,
+    )
+
+
+def _block(block: Block, tensors: list[Sized], kept: int, used: float, settings: Settings) -> BlockBytes:
+    experts = sum(t.nbytes for t in tensors if _expert(t))
+    row = _row(settings.key_type, block.key_width) + _row(settings.value_type, block.value_width)
+    return BlockBytes(
+        weights=sum(t.nbytes for t in tensors) - experts,
+        experts=experts,
+        experts_read=experts * used,
+        cache=kept,
+        cache_read=row,
+        window=block.window if block.keeps is Keeps.WINDOW else 0,
+        state=block.state_numbers * STATE_BYTES,
+    )
+
+
+def _row(cache_type: str, width: int) -> int:
+    return formats.get(cache_type).row_bytes(width) if width else 0
+
+
+def _place(tensor: Sized) -> int:
+    return tensor.block
+
+
+def _expert(tensor: Sized) -> bool:
+    return "_exps." in tensor.name
+
+
+def _used_share(anatomy: Anatomy) -> float:
+    count = anatomy.shape.expert_count
+    return anatomy.shape.expert_used_count / count if count else 1.0
+
+
+def _attention_numbers(anatomy: Anatomy) -> int:
+    """Queries of the blocks whose work grows with the prompt; the others look back no further than their window."""
+    heads, length = anatomy.shape.head_counts, anatomy.shape.key_length
+    growing = (Keeps.EVERY_TOKEN, Keeps.LATENT)
+    return sum(heads[i] * length for i, block in enumerate(anatomy.blocks) if block.keeps in growing)
