@@ -61,16 +61,25 @@ class GraphShape:
 
 
 def compute_buffer(
-    graph: GraphShape, settings: Settings, *, cards: int = 1, streams: bool = False, era: Era = Era.KEPT_LOGITS
+    graph: GraphShape,
+    settings: Settings,
+    *,
+    cards: int = 1,
+    streams: bool = False,
+    era: Era = Era.KEPT_LOGITS,
+    logit_rows: int | None = None,
 ) -> int:
     """Bytes on each card.
 
     Args:
         cards: how many share the model.
         streams: whether weights on the host are lent to the card for prompts.
+        logit_rows: tokens of a micro-batch whose logits are kept; None for one of each slot, as llama-server asks for
+            (llama-bench and llama-perplexity keep all). Of an older era all are kept in any case.
     """
     tokens = min(settings.micro_batch, settings.context * settings.slots)
-    peak = max(_logits(graph, settings, tokens, era), 4 * tokens * _block(graph, settings, era))
+    rows = min(settings.slots if logit_rows is None else logit_rows, tokens)
+    peak = max(_logits(graph, rows, tokens, era), 4 * tokens * _block(graph, settings, era))
     inputs = _mask(settings, tokens)
     if cards > 1:
         inputs = PIPELINE_COPIES * (inputs + 4 * tokens * graph.width)
@@ -83,10 +92,10 @@ def compute_buffer(
     return peak + inputs
 
 
-def _logits(graph: GraphShape, settings: Settings, tokens: int, era: Era) -> int:
+def _logits(graph: GraphShape, rows: int, tokens: int, era: Era) -> int:
     if era is Era.FULL_LOGITS:  # k between 1 (llama.cpp) and 2 (ik_llama.cpp)
         return 4 * tokens * graph.vocabulary + 6 * tokens * graph.width
-    return 4 * (min(settings.slots, tokens) * graph.vocabulary + 5 * tokens * graph.width)
+    return 4 * (rows * graph.vocabulary + 5 * tokens * graph.width)
 
 
 def _block(graph: GraphShape, settings: Settings, era: Era) -> int:

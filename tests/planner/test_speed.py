@@ -1,0 +1,202 @@
+"""Seconds: the serial sum by definition, the laws that every speed obeys, and the published curves."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pennyweight.core.units import MIB
+from pennyweight.planner.card_names import find_card
+from pennyweight.planner.curve import host_bandwidth_from, layers_curve, size_curve
+from pennyweight.planner.footprint import Family, Placement, place
+from pennyweight.planner.host import Host, host_rates
+from pennyweight.planner.quantity import Basis
+from pennyweight.planner.rates import Rates, card_rates, class_of
+from pennyweight.planner.speed import (
+    Machine,
+    batch_decode_seconds,
+    decode_seconds,
+    decode_speed,
+    experts_touched,
+    prompt_seconds,
+)
+from tests.planner.footprints import plain
+
+HOST = host_rates(Host())
+
+
+def machine(card: str = "RTX 4070") -> Machine:
+    found = find_card(card)
+    return Machine(card=card_rates(found), host=HOST, link_bandwidth=found.link_bandwidth)
+
+
+def _by_definition(placement: Placement, made: Machine, depth: float) -> float:
+    """Every block in turn, on the device that it lies on."""
+    footprint, card, host = placement.footprint, made.card, made.host
+    assert card is not None
+    (family, _), *_ = footprint.shares
+    total = 0.0
+    for i, block in enumerate(footprint.blocks):
+        rates = card if i in placement.card_blocks else host
+        experts_at = host if i in placement.expert_blocks_on_host else rates
+        for at, nbytes in ((rates, block.weights), (experts_at, block.experts_read)):
+            total += nbytes / (dict(at.efficiency)[family] * at.bandwidth)
+        total += rates.seconds_per_layer
+        total += block.cache_read * depth / (dict(rates.cache_efficiency)[footprint.cache_family] * rates.bandwidth)
+    last = card if placement.output_on_card else host
+    return total + footprint.output / (dict(last.efficiency)[family] * last.bandwidth)
+
+
+@pytest.mark.parametrize("layers", [0, 1, 10, 32, 33])
+@pytest.mark.parametrize("lent", [0, 20])
+def test_a_token_costs_what_its_blocks_cost_in_turn(layers: int, lent: int) -> None:
+    placement = place(plain(experts=300 * MIB), layers, lent)
+    expected = _by_definition(placement, machine(), 5000)
+    assert decode_seconds(placement, machine(), 5000) == pytest.approx(expected, rel=1e-9)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    block=st.integers(1, 2000),
+    layers=st.integers(0, 32),
+    faster=st.floats(1, 10),
+    depth=st.integers(0, 200_000),
+    family=st.sampled_from(list(Family)),
+    card=st.sampled_from(["RTX 2080", "RTX 5090", "RX 7900 XT", "H100", "GTX 1080 Ti", "Arc B580"]),
+)
+def test_more_bandwidth_more_layers_and_less_context_are_never_slower(
+    block: int, layers: int, faster: float, depth: int, family: Family, card: str
+) -> None:
+    footprint, made = plain(block=block * MIB, family=family), machine(card)
+    assert made.card is not None
+    placement = place(footprint, layers)
+    seconds = decode_seconds(placement, made, depth)
+    wider = replace(made, card=replace(made.card, bandwidth=made.card.bandwidth * faster))
+    assert decode_seconds(placement, wider, depth) <= seconds
+    assert decode_seconds(placement, made, depth + 1000) >= seconds
+    assert 0 < seconds < math.inf
+    if block >= 20:  # a thinner block costs less on the processor, which starts no kernels
+        assert decode_seconds(place(footprint, layers + 1), made, depth) <= seconds
+
+
+def test_twice_the_bytes_are_less_than_twice_the_time() -> None:
+    small, large = (decode_seconds(place(plain(block=n * MIB)), machine()) for n in (50, 100))
+    assert small < large < 2 * small
+
+
+def test_a_prompt_is_bound_by_arithmetic_on_the_card_and_by_the_link_off_it() -> None:
+    footprint, made = plain(), machine()
+    assert made.card is not None
+    resident = prompt_seconds(place(footprint), made, 2048)
+    assert resident == pytest.approx(2 * footprint.parameters_used * 2048 / made.card.prompt_flops, rel=0.15)
+    spilled = place(footprint, 17)
+    streamed = 4 * (spilled.host_weights - footprint.embedding) / made.link_bandwidth  # four micro-batches of 512
+    assert prompt_seconds(spilled, made, 2048) == pytest.approx(resident + streamed)
+    assert prompt_seconds(spilled, made, 2048, micro_batch=2048) < prompt_seconds(spilled, made, 2048)
+    assert prompt_seconds(place(footprint), made, 0) == 0
+
+
+def test_a_batch_reads_weights_once() -> None:
+    placement, made = place(plain(), 10), machine()
+    one, eight = batch_decode_seconds(placement, made, 1), batch_decode_seconds(placement, made, 8)
+    assert one == pytest.approx(decode_seconds(placement, made))
+    assert eight == pytest.approx(one), "what binds is the weights, and they are read once"
+    deep = [batch_decode_seconds(placement, made, n, 4096) - batch_decode_seconds(placement, made, n) for n in (1, 8)]
+    assert deep[1] == pytest.approx(8 * deep[0]), "each slot reads its own cache"
+    assert batch_decode_seconds(placement, made, 100_000) > 10 * one, "arithmetic binds in the end"
+
+
+def test_a_batch_of_an_expert_model_reads_more_experts() -> None:
+    placement, made = place(plain(experts=800 * MIB)), machine()
+    one, sixteen = batch_decode_seconds(placement, made, 1), batch_decode_seconds(placement, made, 16)
+    assert one == pytest.approx(decode_seconds(placement, made))
+    assert one < sixteen < 16 * one
+    assert experts_touched(64, 8, 1) == pytest.approx(1 / 8)
+    assert experts_touched(64, 8, 10_000) == pytest.approx(1)
+    assert experts_touched(0, 0, 5) == 1
+
+
+def test_a_speed_says_what_it_is_worth() -> None:
+    speed = decode_speed(place(plain()), machine())
+    assert speed.basis is Basis.HEURISTIC
+    assert "card table" in speed.source
+    assert speed.low is not None
+    assert speed.high is not None
+    assert speed.low < speed.value < speed.high
+
+
+def test_a_curve_has_its_knee_where_the_card_is_full() -> None:
+    curve = layers_curve(plain(), machine(), 20)
+    speeds = [point.tokens_per_second for point in curve.points]
+    assert speeds == sorted(speeds)
+    assert len(speeds) == 34
+    assert curve.knee.gpu_layers == 20
+    assert [point.fits for point in curve.points] == [n <= 20 for n in range(34)]
+    assert curve.cliff == pytest.approx(speeds[-1] / speeds[20])
+    assert layers_curve(plain(), machine(), 33).cliff == 1
+
+
+def test_speed_falls_slowly_up_to_the_room_and_fast_beyond_it() -> None:
+    room = 3200.0 * MIB
+    points = size_curve(plain(), machine(), room, [room / 2, room, 1.1 * room])
+    before = points[0].tokens_per_second / points[1].tokens_per_second
+    after = points[1].tokens_per_second / points[2].tokens_per_second
+    assert before < 2
+    assert after > 1.5
+    assert points[1].card_share == 1
+
+
+# inventivehq's RTX 5060 Ti curve is not in the data; llama-bench's README is: LLaMA-7B Q4_0, layers 10 … 32 of 33
+README = [(10, 13.45), (20, 21.36), (30, 40.04), (31, 48.19), (32, 54.78)]
+
+
+def test_the_published_partial_offload_curve_follows_from_its_end_points() -> None:
+    total, block = 3.56 * 1024 * MIB, 3.56 * 1024 * MIB / 33
+    (first, slow), (last, fast) = README[0], README[-1]
+    # t = host_layers · a + card_layers · b from two points; then every point between
+    host_a, card_b = _two_points(first, 1 / slow, last, 1 / fast)
+    for layers, speed in README[1:-1]:
+        assert 1 / (layers * card_b + (33 - layers) * host_a) == pytest.approx(speed, rel=0.1), layers
+    assert block * 33 == pytest.approx(total)
+
+
+def _two_points(n: int, t: float, m: int, u: float) -> tuple[float, float]:
+    host = (t * m - u * n) / ((33 - n) * m - (33 - m) * n)
+    return host, (t - (33 - n) * host) / n
+
+
+def test_the_hosts_rate_follows_from_one_spilled_run() -> None:
+    made = machine()
+    assert made.card is not None
+    placement = place(plain(), 20)
+    quiet = replace(made, card=replace(made.card, seconds_per_layer=0), host=replace(HOST, seconds_per_layer=0))
+    speed = 1 / decode_seconds(placement, quiet)
+    effective = dict(made.card.efficiency)[Family.K] * made.card.bandwidth
+    found = host_bandwidth_from(placement.card_read, placement.host_read, speed, effective)
+    assert found == pytest.approx(dict(HOST.efficiency)[Family.K] * HOST.bandwidth)
+    assert host_bandwidth_from(1e9, 1e9, 1e6, effective) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("card", "name"),
+    [
+        ("A100", "NVIDIA, datacenter memory"),
+        ("H100", "NVIDIA, datacenter memory"),
+        ("B200", "NVIDIA, datacenter memory"),
+        ("V100", "NVIDIA RTX 20"),
+        ("RTX PRO 6000", "NVIDIA RTX 40 and 50"),
+        ("A10", "NVIDIA RTX 30"),
+        ("P40", "NVIDIA GTX 10"),
+        ("GB10", "NVIDIA RTX 40 and 50"),
+        ("M5 Max", "Apple M4 and later"),
+    ],
+)
+def test_a_card_gets_the_constants_of_its_class(card: str, name: str) -> None:
+    assert class_of(find_card(card)).name == name
+
+
+def test_rates_cover_every_family() -> None:
+    rates: Rates = card_rates(find_card("RTX 4090"))
+    assert {family for family, _ in rates.efficiency} == {family for family, _ in rates.cache_efficiency} == set(Family)
