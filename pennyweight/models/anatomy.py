@@ -54,7 +54,8 @@ class Anatomy:
             where an existing file was read.
         file_type: the type an existing quantized file has; None where any type can still be made.
         blocks: `shape.block_count` of them.
-        notes: what a person should know: a vision projector or draft head in another file, a rope scaling.
+        notes: what a person should know: a vision projector or draft head that is not counted, a cache that is a bound.
+        rope_scaling: how positions are stretched already, in words (`yarn ×4 from 32768 tokens`), or empty.
     """
 
     name: str
@@ -66,3 +67,4 @@ class Anatomy:
     file_type: str | None
     blocks: tuple[Block, ...]
     notes: tuple[str, ...] = ()
+    rope_scaling: str = ""

@@ -13,9 +13,10 @@ from pennyweight.models.architectures.base import Architecture, Number, Outline
 from pennyweight.models.dimensions import dimensions
 from pennyweight.models.families import TensorRule
 from pennyweight.models.fields import Fields
-from pennyweight.models.keeping import blocks_of
+from pennyweight.models.keeping import blocks_of, words_of
+from pennyweight.models.rope_words import scaling_in_words
 from pennyweight.models.shape import Keys, ModelShape, shape_from_metadata
-from pennyweight.models.tensors import PlannedTensor
+from pennyweight.models.tensors import PlannedTensor, kept_in_float32
 
 
 def anatomy_from_config(
@@ -27,10 +28,7 @@ def anatomy_from_config(
         UnsupportedModel: an architecture whose tensors are not known here.
         FormatError: fields are missing (all of them are named) or are not the numbers they should be.
     """
-    architecture = _architecture(config, source)
-    fields = Fields(config, source)
-    outline = architecture.read(fields)
-    fields.require_complete()
+    architecture, outline = outline_of(config, source)
     metadata = metadata_of(architecture, outline)
     shape, keys = shape_from_metadata(metadata), Keys(metadata)
     return Anatomy(
@@ -43,7 +41,21 @@ def anatomy_from_config(
         file_type=None,
         blocks=blocks_of(shape, keys, architecture),
         notes=outline.notes,
+        rope_scaling=scaling_in_words(config),
     )
+
+
+def outline_of(config: Mapping[str, Any], source: str = "config.json") -> tuple[Architecture, Outline]:
+    """The architecture of a config and what it says, all fields checked. Raises: as `anatomy_from_config`."""
+    fields = Fields(config, source)
+    named = config.get("architectures")
+    wanted = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
+    architecture = architectures.for_config(wanted, fields)
+    if architecture is None or architecture.read is None:
+        raise UnsupportedModel(f"{source}: architecture {wanted or 'unnamed'!r} is not one whose tensors are known")
+    outline = architecture.read(fields)
+    fields.require_complete()
+    return architecture, outline
 
 
 def metadata_of(architecture: Architecture, outline: Outline) -> dict[str, GGUFValue]:
@@ -58,23 +70,14 @@ def _value(number: Number) -> GGUFValue:
     return GGUFValue.scalar(ValueType.UINT32, number)
 
 
-def _architecture(config: Mapping[str, Any], source: str) -> Architecture:
-    named = config.get("architectures")
-    wanted = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
-    found = architectures.by_class_name(wanted)
-    if found is None:
-        raise UnsupportedModel(f"{source}: architecture {wanted or 'unnamed'!r} is not one whose tensors are known")
-    return found
-
-
 def _tensors(architecture: Architecture, outline: Outline, shape: ModelShape, keys: Keys) -> Iterator[PlannedTensor]:
     outside = [rule for rule in architecture.tensors if "{block}" not in rule.name]
     inside = [rule for rule in architecture.tensors if "{block}" in rule.name]
     sizes = dimensions(shape, keys, 0)
     yield from (_planned(rule, 0, sizes) for rule in outside if _holds(rule, outline.features))
     for block in range(shape.block_count):
-        sizes = dimensions(shape, keys, block)
-        yield from (_planned(rule, block, sizes) for rule in inside if _holds(rule, outline.features))
+        sizes, words = dimensions(shape, keys, block), outline.features | words_of(shape, keys, architecture, block)
+        yield from (_planned(rule, block, sizes) for rule in inside if _holds(rule, words))
 
 
 def _holds(rule: TensorRule, words: frozenset[str]) -> bool:
@@ -83,6 +86,6 @@ def _holds(rule: TensorRule, words: frozenset[str]) -> bool:
 
 
 def _planned(rule: TensorRule, block: int, sizes: Mapping[str, int]) -> PlannedTensor:
-    shape = tuple(sizes[name] for name in rule.shape)
-    kept = len(shape) == 1 or rule.float32
-    return PlannedTensor(name=rule.name.format(block=block), shape=shape, format="F32" if kept else "F16")
+    name, shape = rule.name.format(block=block), tuple(sizes[dimension] for dimension in rule.shape)
+    kept = rule.float32 or kept_in_float32(name, shape)
+    return PlannedTensor(name=name, shape=shape, format="F32" if kept else rule.format)

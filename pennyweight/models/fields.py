@@ -64,6 +64,15 @@ class Fields:
         found = self.value(name)
         return default if found is None else found is True
 
+    def lacks(self, name: str) -> None:
+        """Note that a field is missing."""
+        self._missing.append(name)
+
+    def require(self, holds: bool, otherwise: str) -> None:
+        """Raises: FormatError, saying `otherwise`, where something that must hold does not and nothing is missing."""
+        if not holds and not self._missing:
+            raise FormatError(f"{self.source}: {otherwise}")
+
     def require_complete(self) -> None:
         """Raises: FormatError, which names every field that was wanted and is missing."""
         if self._missing:

@@ -5,6 +5,7 @@ from pennyweight.containers.gguf_reader import GGUFFile
 from pennyweight.models import architectures
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.models.keeping import blocks_of
+from pennyweight.models.rope_words import scaling_of_keys
 from pennyweight.models.shape import Keys, shape_from_metadata
 from pennyweight.models.tensors import PlannedTensor
 
@@ -65,6 +66,7 @@ def anatomy_from_gguf(file: GGUFFile, *, name: str, source: str, repository: str
         file_type=stored_type(file.metadata.get("general.file_type"), file),
         blocks=blocks_of(shape, keys, architecture),
         notes=notes,
+        rope_scaling=scaling_of_keys(keys),
     )
 
 

@@ -94,7 +94,7 @@ def shape_from_metadata(metadata: Mapping[str, Any]) -> ModelShape:
 
 
 class Keys:
-    """Metadata of one architecture, its values checked as they are taken."""
+    """Metadata of one architecture, its values checked as they are taken; keys without the architecture's prefix."""
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
         self._metadata = metadata
@@ -108,9 +108,13 @@ class Keys:
         typed = self._metadata.get(key)
         return None if typed is None else typed.value
 
+    def value_of(self, key: str) -> Any:
+        """The plain value of a key of the architecture, None where it is absent."""
+        return self.value(f"{self.architecture}.{key}")
+
     def count(self, key: str, default: int | None = None) -> int:
         """A whole number of at least 0."""
-        found = self.value(f"{self.architecture}.{key}")
+        found = self.value_of(key)
         found = default if found is None else found
         if found is None:
             raise FormatError(f"{self.architecture}.{key} is missing from the metadata")
@@ -120,7 +124,7 @@ class Keys:
 
     def per_block(self, key: str, blocks: int, default: tuple[int, ...]) -> tuple[int, ...]:
         """One count for all blocks, or an array with one for each."""
-        found = self.value(f"{self.architecture}.{key}")
+        found = self.value_of(key)
         if found is None:
             return default
         if not isinstance(found, np.ndarray):
@@ -129,3 +133,13 @@ class Keys:
             got = f"{len(found)} values of {found.dtype}"
             raise FormatError(f"{self.architecture}.{key} has {got}; wanted {blocks} counts, none below 0")
         return tuple(found.tolist())
+
+    def flags(self, key: str, blocks: int, default: tuple[int, ...]) -> tuple[int, ...]:
+        """True or false, or a number that is 0 or not, for each block."""
+        found = self.value_of(key)
+        if not isinstance(found, np.ndarray):
+            return default
+        if found.dtype.kind not in "biu" or len(found) != blocks:
+            got = f"{len(found)} values of {found.dtype}"
+            raise FormatError(f"{self.architecture}.{key} has {got}; wanted {blocks} truth values")
+        return tuple((found != 0).astype(int).tolist())

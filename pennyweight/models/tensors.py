@@ -42,6 +42,15 @@ def planned_tensors(config: ModelConfig, matrix_format: str = "F16") -> tuple[Pl
     return tuple(found)
 
 
+def kept_in_float32(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether llama.cpp's converter writes a tensor as F32 whatever the matrices become.
+
+    Source: llama.cpp b11549 conversion/base.py `prepare_tensors`.
+    """
+    bare = len(shape) == 1 or not name.endswith(".weight")
+    return bare or name.endswith(("_norm.weight", "ffn_gate_inp.weight", "ssm_conv1d.weight"))
+
+
 def rules(config: ModelConfig) -> Iterator[tuple[TensorRule, int]]:
     """Rules of tensors outside the blocks, then of each block in turn, with the block's number (0 stands for none)."""
     in_blocks = [rule for rule in config.family.tensors if "{block}" in rule.name]

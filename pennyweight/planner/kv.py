@@ -17,6 +17,7 @@ src/llama-memory-recurrent.cpp.
 from dataclasses import dataclass
 
 from pennyweight import formats
+from pennyweight.core.errors import BadRequest
 from pennyweight.models.anatomy import Anatomy, Block, Keeps
 from pennyweight.planner.request import Settings
 
@@ -56,7 +57,14 @@ def kv_by_block(anatomy: Anatomy, settings: Settings) -> tuple[KeptBytes, ...]:
     Raises:
         UnknownName: a cache type that is no format.
         ShapeError: a width that is not whole blocks of the cache type (llama.cpp refuses too).
+        BadRequest: latent attention with two cache types (llama.cpp refuses too: keys and values are one vector).
     """
+    latent = any(block.keeps is Keeps.LATENT for block in anatomy.blocks)
+    if latent and settings.key_type != settings.value_type:
+        raise BadRequest(
+            f"{anatomy.name} keeps keys and values as one vector, so -ctk and -ctv must be the same; "
+            f"got {settings.key_type} and {settings.value_type}"
+        )
     widest = max((block.value_width for block in anatomy.blocks), default=0)
     return tuple(
         KeptBytes(

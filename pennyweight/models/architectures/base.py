@@ -11,6 +11,7 @@ and words of the architecture's own, which its `read` gives.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from pennyweight.models.families import TensorRule
 from pennyweight.models.fields import Fields
@@ -38,14 +39,21 @@ class Windows:
     """Which blocks see a sliding window only, where the file does not say.
 
     Attributes:
-        period: of so many blocks, all but one have the window.
+        period: of so many blocks, the last has full attention and the others the window.
         default: tokens of the window where the file does not say; 0 for no window at all then.
-        full_first: the block with full attention is the first of its period, not the last.
     """
 
     period: int
     default: int = 0
-    full_first: bool = False
+
+
+class Hybrid(Enum):
+    """How llama.cpp tells the blocks with a recurrent state from those that attend."""
+
+    NO_KEYS = "no key-value heads"
+    NO_KEYS_NO_FEED_FORWARD = "neither key-value heads nor a feed-forward; with a feed-forward they keep nothing"
+    INTERVAL = "all but every n-th block"
+    BOTH = "every block does both"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,58 +62,96 @@ class Architecture:
 
     Attributes:
         name: GGUF's.
-        class_names: what config.json says in `architectures`.
+        class_names: what config.json says in `architectures`; none where only its files can be read, not its configs.
         read: config.json → keys and features.
         tensors: every tensor a file has.
         windows: None where every attending block sees all tokens.
+        hybrid: None where every block attends.
         source: where in llama.cpp this was read.
     """
 
     name: str
-    class_names: tuple[str, ...]
-    read: Callable[[Fields], Outline]
-    tensors: tuple[TensorRule, ...] = field(repr=False)
+    class_names: tuple[str, ...] = ()
+    read: Callable[[Fields], Outline] | None = None
+    tensors: tuple[TensorRule, ...] = field(default=(), repr=False)
     windows: Windows | None = None
-    source: str = ""
+    hybrid: Hybrid | None = None
+    source: str = "llama.cpp src/llama-model.cpp create_memory"
 
 
-def tensor(name: str, *shape: str, where: str = "", float32: bool = False) -> TensorRule:
+def tensor(name: str, *shape: str, where: str = "") -> TensorRule:
     """A tensor of no block; `where` is words with spaces between."""
-    return TensorRule(name=name, sources=(), shape=shape, where=frozenset(where.split()), float32=float32)
+    return TensorRule(name=name, sources=(), shape=shape, where=frozenset(where.split()))
 
 
-def layer(name: str, *shape: str, where: str = "", float32: bool = False) -> TensorRule:
+def layer(name: str, *shape: str, where: str = "") -> TensorRule:
     """A tensor of each block in which `where` holds."""
-    return tensor(f"blk.{{block}}.{name}", *shape, where=where, float32=float32)
+    return tensor(f"blk.{{block}}.{name}", *shape, where=where)
 
 
-def common_numbers(fields: Fields) -> dict[str, Number]:
-    """The counts that nearly every config.json has under the same names."""
-    hidden = fields.count("hidden_size")
-    heads = fields.count("num_attention_heads")
-    head = fields.count("head_dim", default=max(1, hidden // heads))
-    return {
-        "block_count": fields.count("num_hidden_layers"),
-        "context_length": fields.count("max_position_embeddings"),
-        "embedding_length": hidden,
-        "feed_forward_length": fields.count("intermediate_size"),
-        "attention.head_count": heads,
-        "attention.head_count_kv": fields.count("num_key_value_heads", default=heads),
-        "attention.key_length": head,
-        "attention.value_length": head,
-        "vocab_size": fields.count("vocab_size"),
-    }
+OUTER = (
+    tensor("token_embd.weight", "vocabulary", "hidden"),
+    tensor("output_norm.weight", "hidden"),
+    tensor("output.weight", "vocabulary", "hidden", where="untied"),
+)
 
 
-def expert_numbers(fields: Fields, width: str) -> dict[str, Number]:
-    """Experts, under the several names that configs have for them; `width` is the field with an expert's width."""
-    return {
-        "expert_count": fields.count("num_experts", "num_local_experts", "n_routed_experts"),
-        "expert_used_count": fields.count("num_experts_per_tok", "experts_per_token"),
-        "expert_feed_forward_length": fields.count(width, "moe_intermediate_size"),
-    }
+def attention(where: str = "") -> tuple[TensorRule, ...]:
+    """The four matrices of attention with grouped heads."""
+    return (
+        layer("attn_q.weight", "queries", "hidden", where=where),
+        layer("attn_k.weight", "keys", "hidden", where=where),
+        layer("attn_v.weight", "values", "hidden", where=where),
+        layer("attn_output.weight", "hidden", "queries", where=where),
+    )
 
 
-def common_features(fields: Fields, tied_by_default: bool = False) -> frozenset[str]:
-    """`untied`, unless the config ties the output to the token embedding."""
-    return frozenset() if fields.flag("tie_word_embeddings", tied_by_default) else frozenset({"untied"})
+def attention_biases(where: str = "") -> tuple[TensorRule, ...]:
+    """Biases of queries, keys and values."""
+    return (
+        layer("attn_q.bias", "queries", where=where),
+        layer("attn_k.bias", "keys", where=where),
+        layer("attn_v.bias", "values", where=where),
+    )
+
+
+def feed_forward(where: str = "") -> tuple[TensorRule, ...]:
+    """A gated feed-forward of three matrices."""
+    return (
+        layer("ffn_gate.weight", "feed_forward", "hidden", where=where),
+        layer("ffn_up.weight", "feed_forward", "hidden", where=where),
+        layer("ffn_down.weight", "hidden", "feed_forward", where=where),
+    )
+
+
+def experts(where: str = "experts") -> tuple[TensorRule, ...]:
+    """A router and gated experts, stacked."""
+    return (
+        layer("ffn_gate_inp.weight", "experts", "hidden", where=where),
+        layer("ffn_gate_exps.weight", "experts", "expert", "hidden", where=where),
+        layer("ffn_up_exps.weight", "experts", "expert", "hidden", where=where),
+        layer("ffn_down_exps.weight", "experts", "hidden", "expert", where=where),
+    )
+
+
+def shared_experts(where: str = "experts shared") -> tuple[TensorRule, ...]:
+    """The experts that every token uses, as one gated feed-forward."""
+    return (
+        layer("ffn_gate_shexp.weight", "shared", "hidden", where=where),
+        layer("ffn_up_shexp.weight", "shared", "hidden", where=where),
+        layer("ffn_down_shexp.weight", "hidden", "shared", where=where),
+    )
+
+
+def mamba2(where: str = "state") -> tuple[TensorRule, ...]:
+    """A Mamba-2 mixer."""
+    return (
+        layer("ssm_in.weight", "mamba_in", "hidden", where=where),
+        layer("ssm_conv1d.weight", "convolved", "convolution", where=where),
+        layer("ssm_conv1d.bias", "convolved", where=where),
+        layer("ssm_dt.bias", "state_heads", where=where),
+        layer("ssm_a", "state_heads", "one", where=where),
+        layer("ssm_d", "state_heads", "one", where=where),
+        layer("ssm_norm.weight", "groups", "group_inner", where=where),
+        layer("ssm_out.weight", "hidden", "inner", where=where),
+    )
