@@ -16,14 +16,29 @@ def forward(shape: TinyShape, tokens: ArrayLike) -> NDArray[np.float64]:
         part = {
             name.removeprefix(f"blk.{layer}."): value for name, value in w.items() if name.startswith(f"blk.{layer}.")
         }
-        x = x + _attention(shape, part, _norm(x, part["attn_norm.weight"]))
-        h = _norm(x, part["ffn_norm.weight"])
-        gate = h @ part["ffn_gate.weight"].T
-        x = x + (gate / (1 + np.exp(-gate)) * (h @ part["ffn_up.weight"].T)) @ part["ffn_down.weight"].T
+        x, _ = block_forward(shape, part, x)
     return _norm(x, w["output_norm.weight"]) @ w["token_embd.weight" if shape.tied else "output.weight"].T
 
 
-def _attention(shape: TinyShape, part: dict[str, NDArray[np.float64]], x: NDArray[np.float64]) -> NDArray[np.float64]:
+def block_forward(
+    shape: TinyShape, part: dict[str, NDArray[np.float64]], x: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    """One block on float64 (tokens, hidden), and what entered each of its linear layers on the way.
+
+    Args:
+        part: the block's weights by their name within it.
+    """
+    n = _norm(x, part["attn_norm.weight"])
+    mixed = _mixed(shape, part, n)
+    x = x + mixed @ part["attn_output.weight"].T
+    h = _norm(x, part["ffn_norm.weight"])
+    gate = h @ part["ffn_gate.weight"].T
+    d = gate / (1 + np.exp(-gate)) * (h @ part["ffn_up.weight"].T)
+    inputs = {"attn_q": n, "attn_output": mixed, "ffn_gate": h, "ffn_down": d}
+    return x + d @ part["ffn_down.weight"].T, inputs
+
+
+def _mixed(shape: TinyShape, part: dict[str, NDArray[np.float64]], x: NDArray[np.float64]) -> NDArray[np.float64]:
     count, width = len(x), shape.head_dim
     q, k, v = ((x @ part[f"attn_{name}.weight"].T).reshape(count, -1, width).swapaxes(0, 1) for name in "qkv")
     q, k = (_rotate(_norm(z, part[f"attn_{name}_norm.weight"])) for z, name in ((q, "q"), (k, "k")))
@@ -32,7 +47,7 @@ def _attention(shape: TinyShape, part: dict[str, NDArray[np.float64]], x: NDArra
     scores = np.where(np.tri(count, dtype=bool), scores, -np.inf)
     p = np.exp(scores - scores.max(-1, keepdims=True))
     mixed = (p / p.sum(-1, keepdims=True)) @ v
-    return mixed.swapaxes(0, 1).reshape(count, -1) @ part["attn_output.weight"].T
+    return mixed.swapaxes(0, 1).reshape(count, -1)
 
 
 def _norm(x: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:

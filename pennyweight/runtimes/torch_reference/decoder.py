@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import signature
 from math import prod
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pennyweight.checkpoints.base import Checkpoint
 from pennyweight.core.parallel import default_threads
@@ -91,6 +95,32 @@ class Decoder:
             self._linears[values.untyped_storage().data_ptr()] = _linear(self._placed[name], values)
             self.loaded_weight_bytes += values.nbytes
         self.peak_weight_bytes = max(self.peak_weight_bytes, self.loaded_weight_bytes)
+
+    def head_length(self, name: str) -> int | None:
+        """Of the heads whose rows a canonical tensor has in llama.cpp's order; None where transformers' is the same."""
+        placed = (placement for found in self._placed.values() for placement in found)
+        return next((placement.head_length for placement in placed if placement.name == name), None)
+
+    def replace(self, name: str, rows: NDArray[np.float32], *, stored_order: bool = False) -> None:
+        """Let a loaded stage compute with other numbers for one tensor, until it is unloaded.
+
+        Args:
+            name: canonical, GGUF's.
+            rows: float32 (rows, columns) in the order of the checkpoint, all experts on top of each other; a vector is
+                one row. For a bias that the checkpoint leaves out, nothing happens.
+            stored_order: the rows of heads are in transformers' order instead.
+        """
+        import torch
+
+        for parameter, placed in self._placed.items():
+            values = self._parameter(parameter)
+            for placement in placed:
+                if placement.name != name or placement.tensor is None or values.is_meta:
+                    continue
+                tensor = replace(placement.tensor, read_rows=lambda start, stop: rows[start:stop])
+                placement = replace(placement, tensor=tensor)
+                with torch.no_grad():
+                    fill(values, (replace(placement, head_length=None) if stored_order else placement,), self._threads)
 
     def unload(self) -> None:
         """Every stage out of memory; harmless when repeated."""
