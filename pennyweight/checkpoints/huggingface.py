@@ -9,10 +9,12 @@ so attention is full, which is the same function up to the window's length.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pennyweight.checkpoints import rows
 from pennyweight.checkpoints.base import Checkpoint, LazyTensor
+from pennyweight.checkpoints.calibrated import DecodedTensor, decoded
 from pennyweight.checkpoints.json_file import read_json, read_json_if_there
 from pennyweight.checkpoints.model_metadata import model_metadata
 from pennyweight.checkpoints.tokenizer import tokenizer_metadata
@@ -23,6 +25,7 @@ from pennyweight.models.config import ModelConfig, config_from_json
 from pennyweight.models.families import IGNORED_SUFFIXES, OUTPUT, Part, Source, TensorRule
 from pennyweight.models.rope import frequency_factors
 
+Stored = StoredTensor | DecodedTensor
 READABLE = ("F32", "F16", "BF16")
 _LISTED = 5  # names in an error; the rest are counted
 
@@ -40,17 +43,22 @@ def open_huggingface(path: str | Path) -> Checkpoint:
     directory = Path(path)
     if not (directory / "config.json").is_file():
         raise BadRequest(f"{directory} has no config.json; a Hugging Face checkpoint directory is wanted")
-    config = config_from_json(read_json(directory / "config.json"))
+    stated = read_json(directory / "config.json")
+    quantization = stated.pop("quantization_config", None)
+    config = config_from_json(stated)
     files = open_safetensors(directory)
-    tensors = canonical_tensors(files.tensors, config)
+    tensors = canonical_tensors(decoded(files.tensors, quantization) if quantization else files.tensors, config)
     tokenizer = tokenizer_metadata(directory, config.vocabulary_size, config.special_ids)
     generation = read_json_if_there(directory / "generation_config.json")
     model = model_metadata(config, generation, _model_name(directory), _main_format(tensors))
     read = tuple(sorted({*files.paths, *(entry for entry in directory.iterdir() if entry.is_file())}))
-    return Checkpoint(metadata=dict([*model, *tokenizer]), tensors=tensors, source=str(directory), files=read)
+    metadata = dict([*model, *tokenizer])
+    if quantization:  # llama.cpp has no number for these types; what they are stored in says it
+        del metadata["general.file_type"]
+    return Checkpoint(metadata=metadata, tensors=tensors, source=str(directory), files=read)
 
 
-def canonical_tensors(stored: Mapping[str, StoredTensor], config: ModelConfig) -> tuple[LazyTensor, ...]:
+def canonical_tensors(stored: Mapping[str, Stored], config: ModelConfig) -> tuple[LazyTensor, ...]:
     """Stored tensors, by the family's table, as canonical ones.
 
     Raises:
@@ -85,9 +93,7 @@ def _rules(config: ModelConfig) -> Iterator[tuple[TensorRule, int]]:
     yield from ((rule, block) for block in range(config.block_count) for rule in in_blocks)
 
 
-def _find(
-    rule: TensorRule, block: int, stored: Mapping[str, StoredTensor], config: ModelConfig
-) -> tuple[Source, list[str]]:
+def _find(rule: TensorRule, block: int, stored: Mapping[str, Stored], config: ModelConfig) -> tuple[Source, list[str]]:
     """The first spelling of which anything is stored, and its names; the first spelling where there is none."""
     spelled = [(source, _names(source, block, config)) for source in rule.sources]
     return next((pair for pair in spelled if any(name in stored for name in pair[1])), spelled[0])
@@ -100,13 +106,18 @@ def _names(source: Source, block: int, config: ModelConfig) -> list[str]:
 
 
 def _canonical(
-    rule: TensorRule, source: Source, block: int, found: Sequence[StoredTensor], config: ModelConfig
+    rule: TensorRule, source: Source, block: int, found: Sequence[Stored], config: ModelConfig
 ) -> LazyTensor:
     name, shape = rule.name.format(block=block), tuple(config.dimension(dimension) for dimension in rule.shape)
     for tensor in found:
-        _require_form(tensor, _stored_shape(source, shape), found[0].format)
+        _require_form(tensor, _stored_shape(source, shape), _label(found[0]))
     read = rows.stacked(_pieces(source, shape, found))
     head_length = config.head_length if rule.permuted else None
+    packed = [tensor for tensor in found if isinstance(tensor, DecodedTensor)]
+    if packed:
+        read = rows.reordered_heads(read, head_length) if head_length else read
+        nbytes = sum(tensor.stored_bytes for tensor in packed)
+        return replace(rows.lazy_matrix(name, shape, "F32", read), format=packed[0].label, nbytes=nbytes)
     if len(shape) == 1 or rule.float32:
         return rows.lazy_float32(name, shape, found[0].format, read, head_length)
     if head_length:
@@ -120,7 +131,7 @@ def _stored_shape(source: Source, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape if source.part is Part.ALL else (shape[0], 2 * shape[1], shape[2])
 
 
-def _pieces(source: Source, shape: tuple[int, ...], found: Sequence[StoredTensor]) -> list[rows.Piece]:
+def _pieces(source: Source, shape: tuple[int, ...], found: Sequence[Stored]) -> list[rows.Piece]:
     if source.part is Part.ALL:
         return [rows.Piece(tensor=tensor, start=0, count=tensor.row_count) for tensor in found]
     experts, height = shape[0], shape[1]
@@ -128,13 +139,17 @@ def _pieces(source: Source, shape: tuple[int, ...], found: Sequence[StoredTensor
     return [rows.Piece(tensor=found[0], start=2 * height * i + half, count=height) for i in range(experts)]
 
 
-def _require_form(tensor: StoredTensor, shape: tuple[int, ...], format: str) -> None:
+def _require_form(tensor: Stored, shape: tuple[int, ...], format: str) -> None:
     if tensor.shape != shape:
         raise FormatError(f"{tensor.source.name}: {tensor.name} has shape {tensor.shape}, config.json implies {shape}")
     if tensor.format not in READABLE:
         raise UnsupportedModel(f"{tensor.name} is stored as {tensor.format}; wanted one of {', '.join(READABLE)}")
-    if tensor.format != format:
-        raise UnsupportedModel(f"{tensor.name} is stored as {tensor.format}, other experts of its block as {format}")
+    if _label(tensor) != format:
+        raise UnsupportedModel(f"{tensor.name} is stored as {_label(tensor)}, other experts of its block as {format}")
+
+
+def _label(tensor: Stored) -> str:
+    return tensor.label if isinstance(tensor, DecodedTensor) else tensor.format
 
 
 def _model_name(directory: Path) -> str:
@@ -146,7 +161,7 @@ def _model_name(directory: Path) -> str:
 
 def _main_format(tensors: Sequence[LazyTensor]) -> str:
     """What the first matrix is stored in, which llama.cpp's converter takes for the file's type."""
-    return next(tensor.format for tensor in tensors if len(tensor.shape) > 1)
+    return next((t.format for t in tensors if len(t.shape) > 1 and t.format in READABLE), READABLE[0])
 
 
 def _some(names: Sequence[str]) -> str:

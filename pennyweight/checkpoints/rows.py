@@ -4,23 +4,36 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pennyweight import formats, kernels
 from pennyweight.checkpoints.base import LazyTensor
-from pennyweight.containers.tensor import StoredTensor
 
 ReadBytes = Callable[[int, int], NDArray[np.uint8]]
 """(start, stop) → uint8 (stop − start, row_bytes), the stored bytes of rows."""
+
+
+class RowSource(Protocol):
+    """A stored tensor, or one decoded from several: see `containers.tensor.StoredTensor`."""
+
+    @property
+    def row_bytes(self) -> int | None:
+        """Bytes of one row."""
+        ...
+
+    def rows(self, start: int, stop: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Rows [start, stop), uint8 (stop − start, row_bytes), in `out` where it is given."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
     """`count` rows of a stored tensor, from row `start` on."""
 
-    tensor: StoredTensor
+    tensor: RowSource
     start: int
     count: int
 
@@ -58,6 +71,15 @@ def reordered_heads(read: ReadBytes, head_length: int) -> ReadBytes:
         return rows[start - first : stop - first]
 
     return read_reordered
+
+
+def transformers_order(rows: NDArray, head_length: int) -> NDArray:
+    """Rows (heads · d, …) from llama.cpp's order to transformers', the inverse of `reordered_heads`.
+
+    Row p·d/2 + j of a head is stored row 2j + p, for p in 0, 1.
+    """
+    pairs = rows.reshape(-1, head_length // 2, 2, *rows.shape[1:])
+    return pairs.swapaxes(1, 2).reshape(rows.shape)
 
 
 def lazy_matrix(name: str, shape: tuple[int, ...], format: str, read: ReadBytes) -> LazyTensor:

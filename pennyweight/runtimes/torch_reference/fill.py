@@ -4,10 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pennyweight.checkpoints.base import LazyTensor
+from pennyweight.checkpoints.rows import transformers_order
 from pennyweight.core.parallel import each_in_threads
 from pennyweight.core.units import MIB
 from pennyweight.models.families import Part
@@ -32,15 +30,6 @@ class _Slab:
 def fill(parameter: "torch.Tensor", placed: Iterable[Placement], threads: int) -> None:
     """Write every number of `parameter` (any float dtype, on any device), through float32."""
     each_in_threads(_copy, (slab for placement in placed for slab in _slabs(parameter, placement)), threads)
-
-
-def transformers_order(rows: NDArray[np.float32], head_length: int) -> NDArray[np.float32]:
-    """Rows (heads · d, n) from llama.cpp's order to transformers', the inverse of `checkpoints.rows.reordered_heads`.
-
-    Row p·d/2 + j of a head is stored row 2j + p, for p in 0, 1.
-    """
-    pairs = rows.reshape(-1, head_length // 2, 2, rows.shape[1])
-    return pairs.swapaxes(1, 2).reshape(rows.shape)
 
 
 def _slabs(parameter: "torch.Tensor", placement: Placement) -> Iterator[_Slab]:
