@@ -88,7 +88,7 @@ def test_experts_that_were_fused_come_out_one_by_one(tmp_path: Path) -> None:
     matrices = tensor.read_rows(0, tensor.rows).reshape(tensor.shape)
     made = [nearest(matrix, "pack-quantized", Wish(group_size=8)) for matrix in matrices]
     with open_writer(layouts.get("pack-quantized"), tmp_path / "out", source) as writer:
-        with pytest.raises(BadRequest, match="no blk.1.ffn_up_exps.weight to write"):
+        with pytest.raises(BadRequest, match=r"no blk\.1\.ffn_up_exps\.weight to write"):
             writer.write(name, made[0])
         for expert, codes in enumerate(made):
             writer.write(name, codes, expert)
