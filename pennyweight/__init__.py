@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pennyweight.jobs.imatrix import imatrix as imatrix
     from pennyweight.jobs.inspect import inspect as inspect
     from pennyweight.jobs.perplexity import perplexity as perplexity
+    from pennyweight.jobs.plan import plan as plan
     from pennyweight.jobs.quantize import quantize as quantize
     from pennyweight.jobs.results import results as results
     from pennyweight.jobs.run import run as run
@@ -24,7 +25,20 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-VERBS = ("bench", "compare", "demo", "imatrix", "inspect", "perplexity", "quantize", "results", "run", "sweep", "tasks")
+VERBS = (
+    "bench",
+    "compare",
+    "demo",
+    "imatrix",
+    "inspect",
+    "perplexity",
+    "plan",
+    "quantize",
+    "results",
+    "run",
+    "sweep",
+    "tasks",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,20 @@ from typing import Any, NoReturn
 import typer
 
 from pennyweight import __version__
-from pennyweight.cli import bench, compare, demo, imatrix, inspect, perplexity, quantize, results, run, sweep, tasks
+from pennyweight.cli import (
+    bench,
+    compare,
+    demo,
+    imatrix,
+    inspect,
+    perplexity,
+    plan,
+    quantize,
+    results,
+    run,
+    sweep,
+    tasks,
+)
 from pennyweight.core.errors import PennyweightError
 
 INTERRUPTED, STOPPED = 130, "interrupted; nothing half-written is left behind"
@@ -23,6 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(plan.plan)
 app.command()(quantize.quantize)
 app.command()(inspect.inspect)
 app.command()(imatrix.imatrix)

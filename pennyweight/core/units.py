@@ -8,6 +8,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmM]?)$")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?$")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([gGtT]?)(?:[bB](?:/s)?)?$")
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -32,6 +33,25 @@ def parse_bytes(text: str) -> int:
         raise BadRequest(f"{text!r} is not a size; write 500M, 12GB or 12GiB")
     base = 1024 if match[3] else 1000
     return int(float(match[1]) * base ** _POWER[match[2].lower()])
+
+
+def parse_memory(text: str) -> int:
+    """Memory of a machine or card → bytes: `12GB`, `12G` and `12GiB` alike are powers of 1024, as memory is sold.
+
+    Raises: BadRequest.
+    """
+    match = _SIZE.match(text.strip())
+    if not match:
+        raise BadRequest(f"{text!r} is not a memory size; write 12GB or 512MiB")
+    return int(float(match[1]) * 1024 ** _POWER[match[2].lower()])
+
+
+def parse_rate(text: str) -> float:
+    """`360`, `360GB/s`, `1.8TB/s` → bytes per second, in powers of 1000. Raises: BadRequest."""
+    match = _RATE.match(text.strip())
+    if not match:
+        raise BadRequest(f"{text!r} is not a bandwidth; write 360 (GB/s) or 1.8TB/s")
+    return float(match[1]) * (1e12 if match[2].lower() == "t" else 1e9)
 
 
 def show_bytes(count: float) -> str:

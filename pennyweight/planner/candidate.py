@@ -26,14 +26,17 @@ class Candidate:
         choice: what it is of. settings: how it is run.
         weights: how many weights the model has, all experts counted.
         memory_bytes: what the card has for us, before anything of ours is on it.
-        weights_bytes: of the whole model; kv_bytes, compute_bytes, overhead_bytes: where everything is on the card.
-        total_bytes: their sum: what it takes to have everything on the card (with `-ngl` or `--n-cpu-moe` asked for:
-            what those leave on it).
+        weights_bytes: of the whole model. card_weights_bytes: of these, what belongs on the card (an embedding that is
+            only looked up lies on the host).
+        kv_bytes, compute_bytes, overhead_bytes: where all layers are on the card.
+        total_bytes: on the card, for all layers there: its weights, cache, working space and overhead (with `-ngl` or
+            `--n-cpu-moe` asked for: of what those leave on it).
         fits: whether that is there.
         layers, layers_on_gpu: blocks and output layer, as `-ngl` counts them; how many fit on the card.
         host_bytes: what then lies in host memory.
-        prompt_tok_s, decode_tok_s: of all slots together, with as many layers on the card as fit.
+        prompt_tok_s, decode_tok_s: of all slots together, at the work's depth of context, with what fits on the card.
         first_token_seconds, seconds: of the workload's request, to its first token and to its last.
+        requests: how many of the work's requests run at once; 0 for as many as there are slots.
         cliff: why it is slow, where it is; empty elsewhere.
         notes: what a person should know.
     """
@@ -43,6 +46,7 @@ class Candidate:
     weights: int
     memory_bytes: float
     weights_bytes: Quantity
+    card_weights_bytes: float
     kv_bytes: Quantity
     compute_bytes: Quantity
     overhead_bytes: Quantity
@@ -56,6 +60,7 @@ class Candidate:
     first_token_seconds: Quantity
     seconds: Quantity
     quality: Quality
+    requests: int = 0
     cliff: str = ""
     notes: tuple[str, ...] = ()
 

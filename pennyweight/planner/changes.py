@@ -1,6 +1,6 @@
 """Nothing fits: what would have to change, each answer planned like any other choice."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pennyweight.core.units import show_bytes
@@ -13,7 +13,7 @@ CONTEXT_STEP, LEAST_CONTEXT = 1024, 2048
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing to change. `kind`: `context`, `cache`, `model` or `offload`; `sentence` says what comes of it."""
+    """One thing to change: `weights`, `context`, `cache`, `model` or `offload` by kind; the sentence says it."""
 
     kind: str
     sentence: str
@@ -29,13 +29,28 @@ def changes(
         others: published models that were not asked for, among which the next smaller one is looked up.
     """
     best = _smallest_four_bit(options, wish)
-    found = (
+    found: tuple[Change | None, ...] = (
         _smaller_context(best, evaluate),
         _smaller_cache(best, wish, evaluate),
         _next_model(best, wish, evaluate, options, others),
         _offload(options, wish, evaluate),
     )
+    if not any(found[:2]):
+        found = (_weights_alone(best, evaluate), *found)
     return tuple(change for change in found if change)
+
+
+def _weights_alone(choice: Choice, evaluate: Evaluate) -> Change | None:
+    """Why neither context nor cache help: the weights are too many as they are."""
+    candidate = evaluate(choice)
+    room = candidate.memory_bytes - candidate.overhead_bytes.value
+    if candidate.card_weights_bytes <= room:
+        return None
+    said = (
+        f"no context or cache type helps: {_name(candidate)} has {show_bytes(candidate.card_weights_bytes)} of weights "
+        f"for {show_bytes(max(room, 0))}"
+    )
+    return Change(kind="weights", sentence=said, candidate=candidate)
 
 
 def _smallest_four_bit(options: Sequence[Option], wish: Wish) -> Choice:
@@ -79,11 +94,10 @@ def _smaller_cache(choice: Choice, wish: Wish, evaluate: Evaluate) -> Change | N
 def _next_model(
     choice: Choice, wish: Wish, evaluate: Evaluate, options: Sequence[Option], others: Sequence[Option]
 ) -> Change | None:
-    """The largest smaller model, of the same family first, whose Q4_K_M fits."""
+    """The nearest relation, and of those the largest, that is smaller and whose Q4_K_M fits."""
     least = min(option.weights for option in options)
-    smaller = sorted((o for o in others if o.weights < least), key=lambda o: o.weights, reverse=True)
-    related = [o for o in smaller if _family(o.model) == _family(choice.model)]
-    for option in related or smaller:
+    smaller = [option for option in others if option.weights < least]
+    for option in sorted(smaller, key=lambda o: (_kinship(o.model, choice.model), o.weights), reverse=True):
         key_type, value_type = wish.caches[0]
         picked = Choice(
             model=option.model, type="Q4_K_M", key_type=key_type, value_type=value_type, context=wish.context
@@ -111,9 +125,10 @@ def _offload(options: Sequence[Option], wish: Wish, evaluate: Evaluate) -> Chang
     return Change(kind="offload", sentence=said, candidate=candidate)
 
 
-def _family(name: str) -> str:
-    """`qwen3` of `Qwen3-8B`: what stands before the first `-`."""
-    return name.lower().split("-", 1)[0]
+def _kinship(one: str, other: str) -> int:
+    """How many parts, from the first, two names share: 2 for `Llama-3.1-8B` and `Llama-3.1-70B`."""
+    pairs = list(zip(one.lower().split("-"), other.lower().split("-"), strict=False))
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
 
 
 def _name(candidate: Candidate) -> str:
@@ -122,8 +137,3 @@ def _name(candidate: Candidate) -> str:
 
 def _short_tokens(tokens: int) -> str:
     return f"{tokens // 1024}k" if tokens % 1024 == 0 else str(tokens)
-
-
-def listed(found: Sequence[Change]) -> Iterator[str]:
-    """The sentences."""
-    yield from (change.sentence for change in found)

@@ -80,7 +80,7 @@ def _budget(chosen: Candidate) -> str:
     return (
         f"Budget: {_gib(chosen.memory_bytes)} of memory − {_gib(chosen.overhead_bytes.value)} overhead − "
         f"{_gib(chosen.kv_bytes.value)} cache for {chosen.choice.context:,} tokens{slots} = "
-        f"{_gib(chosen.budget_bytes)} GiB, for {_gib(chosen.weights_bytes.value)} of weights and "
+        f"{_gib(chosen.budget_bytes)} GiB, for {_gib(chosen.card_weights_bytes)} of weights and "
         f"{_gib(chosen.compute_bytes.value)} to work in."
     )
 
@@ -105,9 +105,9 @@ def _larger_models(
 def _better_types(taken: Preference, passed: Sequence[Preference], evaluate: Evaluate) -> list[str]:
     """Why not the next better type of this model."""
     tried = [p for p in passed if p.choice.model == taken.choice.model and p.choice.type != taken.choice.type]
-    if not tried:
+    last = evaluate(tried[-1].choice) if tried else None
+    if last is None or not last.fits:  # what does not fit at all is told as one step further, with its speed
         return []
-    last = evaluate(tried[-1].choice)
     return [f"{last.choice.type} {_short(last, tried[-1].spare_bytes)}."]
 
 

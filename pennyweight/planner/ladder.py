@@ -67,22 +67,14 @@ class Wish:
     Attributes:
         context: tokens per slot.
         accurate: more bits are worth their room.
-        key_type, value_type: formats of the cache; where None, F16, and others where the context does not fit.
+        caches: formats of keys and values to try, best first: one where the operator named it.
         types_given: the operator named the types: then better ones need no accuracy-sensitive work.
     """
 
     context: int
     accurate: bool = False
-    key_type: str | None = None
-    value_type: str | None = None
+    caches: tuple[tuple[str, str], ...] = (("F16", "F16"), ("Q8_0", "Q8_0"), ("Q4_0", "Q4_0"))
     types_given: bool = False
-
-    @property
-    def caches(self) -> tuple[tuple[str, str], ...]:
-        """The formats of keys and values to try, best first."""
-        if self.key_type or self.value_type:
-            return ((self.key_type or "F16", self.value_type or "F16"),)
-        return (("F16", "F16"), ("Q8_0", "Q8_0"), ("Q4_0", "Q4_0"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,7 @@ def get(name: str) -> ServedType:
 
 def served_bytes(anatomy: Anatomy, kind: ServedType) -> int:
     """Bytes of all tensors in memory."""
-    return sum(_tensor_bytes(tensor, kind) for tensor in anatomy.tensors)
+    return sum(tensor_bytes(tensor, kind) for tensor in anatomy.tensors)
 
 
 def is_quantized(tensor: PlannedTensor) -> bool:
@@ -78,7 +78,8 @@ def is_quantized(tensor: PlannedTensor) -> bool:
     return in_block and len(tensor.shape) > 1 and "ffn_gate_inp" not in tensor.name
 
 
-def _tensor_bytes(tensor: PlannedTensor, kind: ServedType) -> int:
+def tensor_bytes(tensor: PlannedTensor, kind: ServedType) -> int:
+    """Bytes of one tensor in memory."""
     if not is_quantized(tensor):
         return 2 * tensor.weights
     rows = tensor.weights // tensor.shape[-1]

@@ -54,6 +54,7 @@ def card(memory_gb: float, *models: Model, overhead_gb: float = 0.6) -> Callable
             weights=model.option.weights,
             memory_bytes=memory,
             weights_bytes=_of(weights),
+            card_weights_bytes=weights,
             kv_bytes=_of(cache),
             compute_bytes=_of(compute),
             overhead_bytes=_of(overhead_gb * GB),

@@ -9,6 +9,7 @@ from pennyweight.planner.ladder import BEST_FIRST, SPARE_BYTES, Rule, Wish, pref
 from tests.planner.invented import BIG, BITS, FAMILY, MIDDLE, SMALL, Model, card, options
 
 LONG, SHORT = 32_768, 4096
+F16 = (("F16", "F16"),)
 
 
 def choose(memory_gb: float, *models: Model, **wish):
@@ -48,7 +49,7 @@ def test_a_smaller_cache_is_taken_when_the_context_is_what_does_not_fit() -> Non
 
 
 def test_a_cache_that_was_asked_for_stays() -> None:
-    found = choose(13.5, BIG, MIDDLE, context=LONG, key_type="F16", value_type="F16")
+    found = choose(13.5, BIG, MIDDLE, context=LONG, caches=F16)
     assert found.chosen is not None
     assert found.chosen.choice.key_type == "F16"
     assert found.chosen.choice.model == "Middle-8B"
@@ -91,7 +92,7 @@ def test_a_file_that_exists_in_one_type_is_chosen_in_that_type() -> None:
 
 def test_nothing_fits_says_context_cache_model_and_offload() -> None:
     evaluate = card(10, *FAMILY)
-    wish = Wish(context=131_072, key_type="F16", value_type="F16")
+    wish = Wish(context=131_072, caches=F16)
     assert decide(options(BIG), wish, evaluate).chosen is None
     found = changes(options(BIG), wish, evaluate, options(SMALL))
     kinds = {change.kind: change for change in found}
@@ -102,13 +103,13 @@ def test_nothing_fits_says_context_cache_model_and_offload() -> None:
 
 
 def test_the_next_model_offered_is_the_largest_smaller_one_that_fits() -> None:
-    wish = Wish(context=SHORT, key_type="F16", value_type="F16")
+    wish = Wish(context=SHORT, caches=F16)
     found = changes(options(BIG), wish, card(7, *FAMILY), options(MIDDLE, SMALL))
     assert next(change for change in found if change.kind == "model").candidate.choice.model == "Middle-8B"
 
 
 def test_the_longest_context_offered_fits_and_the_next_does_not() -> None:
-    wish, evaluate = Wish(context=131_072, key_type="F16", value_type="F16"), card(11, BIG)
+    wish, evaluate = Wish(context=131_072, caches=F16), card(11, BIG)
     change = next(c for c in changes(options(BIG), wish, evaluate) if c.kind == "context")
     tokens = change.candidate.choice.context
     assert evaluate(change.candidate.choice).fits

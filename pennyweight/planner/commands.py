@@ -1,0 +1,59 @@
+"""The commands to run next: ours to make the file, then the server that the plan is for, with its settings."""
+
+import shlex
+from collections.abc import Iterator
+
+from pennyweight.models.anatomy import Anatomy
+from pennyweight.planner.candidate import Candidate
+from pennyweight.planner.served_types import get as get_served
+
+OFFLOAD_ALL = 99
+"""What people write for `all layers`; llama.cpp takes the count of the model."""
+
+
+def llama_cpp_commands(candidate: Candidate, anatomy: Anatomy, model: str) -> tuple[str, ...]:
+    """Make the file where it is not one yet, then serve it. `model` is what the operator called it."""
+    return tuple(_llama_cpp(candidate, anatomy, model))
+
+
+def _llama_cpp(candidate: Candidate, anatomy: Anatomy, model: str) -> Iterator[str]:
+    file = model
+    if anatomy.file_type is None:
+        file = f"{anatomy.name}-{candidate.choice.type}.gguf"
+        source = anatomy.repository or model
+        yield f"pennyweight quantize {shlex.quote(source)} {candidate.choice.type} -o {shlex.quote(file)}"
+    settings, choice = candidate.settings, candidate.choice
+    words = ["llama-server", "-m", shlex.quote(file), "-c", str(choice.context * settings.slots)]
+    whole = candidate.layers_on_gpu >= candidate.layers
+    words += ["-ngl", str(OFFLOAD_ALL if whole else candidate.layers_on_gpu)]
+    words += ["-fa", "on" if settings.flash_attention else "off"]
+    if (choice.key_type, choice.value_type) != ("F16", "F16"):
+        words += ["-ctk", choice.key_type.lower(), "-ctv", choice.value_type.lower()]
+    words += ["-np", str(settings.slots)] if settings.slots > 1 else []
+    words += ["-ub", str(settings.micro_batch)] if settings.micro_batch != 512 else []
+    words += ["--n-cpu-moe", str(settings.cpu_moe_layers)] if settings.cpu_moe_layers else []
+    words += _rope(choice.context, anatomy)
+    yield " ".join(words)
+
+
+def _rope(context: int, anatomy: Anatomy) -> list[str]:
+    """YaRN, where the context is longer than what the model was trained on."""
+    trained = anatomy.shape.context_length
+    if not trained or context <= trained:
+        return []
+    return ["--rope-scaling", "yarn", "--rope-scale", f"{context / trained:.4g}", "--yarn-orig-ctx", str(trained)]
+
+
+def vllm_commands(
+    candidate: Candidate, anatomy: Anatomy, model: str, utilization: float, parallel: int
+) -> tuple[str, ...]:
+    """Serve it; a quantized checkpoint is named as publishers name theirs, to be made or found."""
+    kind = get_served(candidate.choice.type)
+    source = anatomy.repository or model
+    checkpoint = source if kind.name in ("BF16", "FP8") else f"{source}-{kind.name}"
+    words = ["vllm", "serve", shlex.quote(checkpoint), "--max-model-len", str(candidate.choice.context)]
+    words += ["--gpu-memory-utilization", f"{utilization:g}", "--max-num-seqs", str(max(candidate.requests, 1))]
+    words += ["-tp", str(parallel)] if parallel > 1 else []
+    words += ["--quantization", "fp8"] if kind.name == "FP8" else []
+    words += ["--kv-cache-dtype", "fp8"] if candidate.choice.key_type == "fp8" else []
+    return (" ".join(words),)

@@ -1,0 +1,150 @@
+"""A plan's table: which columns a terminal of some width has room for, and what stands in each cell.
+
+GiB on the card, tokens per second, seconds. A cell never says by colour what it does not say in words.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pennyweight.core.units import GIB
+from pennyweight.planner.plan import Plan, PlanRow
+from pennyweight.planner.request import Runtime
+
+GAP = 2
+NARROW, MIDDLE, WIDE = 0, 92, 112
+"""Columns of a terminal from which on a column is shown."""
+
+LEAST_MODEL = 8
+
+GREEN, YELLOW, RED, BOLD, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column: its head, a row → its cell, the width from which on it is shown, words or a number."""
+
+    head: str
+    cell: Callable[[PlanRow], str]
+    width: int = NARROW
+    left: bool = False
+
+
+LLAMA_CPP = (
+    Column(head="model", cell=lambda row: row.model, left=True),
+    Column(head="type", cell=lambda row: row.type, left=True),
+    Column(head="weights", cell=lambda row: gib(row.card_weights_bytes), width=MIDDLE),
+    Column(head="cache", cell=lambda row: _cache(row)),
+    Column(head="other", cell=lambda row: gib(row.compute_bytes + row.overhead_bytes), width=WIDE),
+    Column(head="total", cell=lambda row: gib(row.total_bytes)),
+    Column(head="on card", cell=lambda row: _placement(row), left=True),
+    Column(head="read/s", cell=lambda row: rate(row.prompt_tok_s), width=MIDDLE),
+    Column(head="write/s", cell=lambda row: rate(row.decode_tok_s)),
+    Column(head="first", cell=lambda row: seconds(row.first_token_seconds), width=WIDE),
+    Column(head="all", cell=lambda row: seconds(row.seconds)),
+    Column(head="quality", cell=lambda row: _quality(row), left=True),
+)
+VLLM = (
+    *LLAMA_CPP[:6],
+    Column(head="requests", cell=lambda row: f"{row.requests} at once" if row.fits else f"{row.requests}, too few"),
+    *LLAMA_CPP[7:],
+)
+
+MARKS = {"measured": "", "published": "*", "heuristic": "~"}
+"""Behind a quality that is not this model's own measurement on this machine."""
+
+
+def table(plan: Plan, width: int, *, colour: bool = False) -> list[str]:
+    """The lines of the table, none wider than `width`: the chosen row behind a `>`."""
+    wanted = VLLM if plan.runtime == Runtime.VLLM.value else LLAMA_CPP
+    columns = [column for column in wanted if column.width <= width]
+    cells = [[column.cell(row) for column in columns] for row in plan.candidates]
+    cells = _elided(cells, columns, width)
+    widths = [
+        max(len(column.head), *(len(row[i]) for row in cells)) if cells else len(column.head)
+        for i, column in enumerate(columns)
+    ]
+    lines = ["  " + _line([column.head for column in columns], columns, widths)]
+    for row, texts in zip(plan.candidates, cells, strict=True):
+        is_chosen = plan.chosen is not None and row == plan.chosen
+        line = ("> " if is_chosen else "  ") + _line(texts, columns, widths)
+        lines.append(_coloured(line, row, is_chosen) if colour else line)
+    return lines
+
+
+def _line(texts: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> str:
+    padded = (
+        text.ljust(size) if column.left else text.rjust(size)
+        for text, column, size in zip(texts, columns, widths, strict=True)
+    )
+    return (" " * GAP).join(padded).rstrip()
+
+
+def _elided(cells: list[list[str]], columns: Sequence[Column], width: int) -> list[list[str]]:
+    """Model names shortened in the middle by what the table is too wide: their ends tell sizes and versions apart."""
+    if not cells:
+        return cells
+    taken = sum(
+        max(len(column.head), *(len(row[i]) for row in cells))
+        for i, column in enumerate(columns)
+        if column.head != "model"
+    )
+    room = max(width - 2 - taken - GAP * (len(columns) - 1), LEAST_MODEL)
+    return [[elided(row[0], room), *row[1:]] for row in cells]
+
+
+def elided(name: str, room: int) -> str:
+    """`Qwen3-Coder-30B-A3B-Instruct` in 15 characters: `Qwen3-C…nstruct`."""
+    if len(name) <= room:
+        return name
+    front = (room - 1 + 1) // 2
+    return name[:front] + "…" + name[len(name) - (room - 1 - front) :]
+
+
+def gib(nbytes: float) -> str:
+    """`9.29`, `16.5`, `141`: three digits of GiB."""
+    value = nbytes / GIB
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def rate(tokens_per_second: float) -> str:
+    """`795`, `15.3`, `0.12`."""
+    value = tokens_per_second
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def seconds(value: float) -> str:
+    """`0.8 s`, `58 s`, `3.2 min`, `1.5 h`, `never`."""
+    if value >= 1e7 or value != value:
+        return "never"
+    if value < 120:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def _cache(row: PlanRow) -> str:
+    """Its size, and its type where that is not the usual one."""
+    size = gib(row.kv_bytes)
+    if row.key_type.upper() in ("F16", "AUTO") and row.value_type.upper() in ("F16", "AUTO"):
+        return size
+    name = row.key_type if row.key_type == row.value_type else f"{row.key_type}/{row.value_type}"
+    return f"{size} {name.lower()}"
+
+
+def _placement(row: PlanRow) -> str:
+    """Where the layers lie."""
+    if row.layers_on_gpu == 0:
+        return "in memory" if row.fits else "too large"
+    if row.cpu_moe_layers:
+        return f"{row.layers - row.cpu_moe_layers}/{row.layers} experts"
+    return "all" if row.layers_on_gpu >= row.layers else f"{row.layers_on_gpu}/{row.layers}"
+
+
+def _quality(row: PlanRow) -> str:
+    mark = "" if row.quality.same_model else MARKS.get(row.basis.quality, "")
+    return row.quality.label + (mark if not row.quality.label.startswith("~") else "")
+
+
+def _coloured(line: str, row: PlanRow, is_chosen: bool) -> str:
+    """Green fits, yellow lies partly on the host, red not at all; the chosen row is bold."""
+    tint = GREEN if row.fits else YELLOW if row.layers_on_gpu else RED
+    return f"{BOLD if is_chosen else ''}{tint}{line}{PLAIN}"
