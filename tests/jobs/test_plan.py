@@ -1,0 +1,193 @@
+"""plan: the whole question, on published models and named cards; nothing here asks the network."""
+
+import json
+
+import pytest
+
+from pennyweight.core.errors import BadRequest, UnknownName
+from pennyweight.jobs.plan import PlanOptions, plan
+from pennyweight.jobs.plan_cliff import cliff
+from pennyweight.jobs.plan_machine import MachineOptions
+from pennyweight.planner.plan import Plan
+from pennyweight.planner.request import Runtime
+from pennyweight.planner.workloads import WorkloadOptions
+from pennyweight.report.plan_screen import screen
+from pennyweight.report.plan_table import elided
+
+FAMILY = ("Qwen3-14B", "Qwen3-8B", "Qwen3-4B")
+PAPER = WorkloadOptions(name="summarize", pages=40)
+
+
+@pytest.fixture(autouse=True)
+def _no_store(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setenv("PENNYWEIGHT_STORE", str(tmp_path / "none.sqlite"))
+
+
+def on(gpu: str, *models: str, **options) -> Plan:
+    return plan(models or FAMILY, PlanOptions(machine=MachineOptions(gpu=gpu), **options))
+
+
+def test_the_issues_example_fits_forty_pages_on_a_16_gb_card() -> None:
+    found = on("RTX 4060 Ti 16GB", context=32_768, work=PAPER)
+    assert found.chosen is not None
+    assert found.chosen.model == "Qwen3-14B"
+    assert found.chosen.fits
+    assert found.chosen.total_bytes <= found.chosen.memory_bytes
+    assert found.workload.prompt_tokens + found.workload.output_tokens <= 32_768
+    assert found.chosen.kv_bytes == 40 * 8 * 128 * 2 * 32_768 * 2  # blocks · heads · length · K and V · cells · bytes
+
+
+def test_on_12_gb_the_cache_shrinks_before_the_bits_do() -> None:
+    found = on("RTX 3060 12GB", "Qwen3-14B", context=32_768, work=PAPER)
+    assert found.chosen is not None
+    assert found.chosen.key_type == "Q8_0"
+    assert found.chosen.type in ("Q4_K_M", "IQ4_XS")
+    assert found.chosen.kv_bytes == 40 * 8 * 128 * 2 * 32_768 * 34 // 32
+
+
+def test_weights_of_qwen3_8b_q4_k_m_are_exact_to_the_byte() -> None:
+    row = next(row for row in on("RTX 4090", "Qwen3-8B").candidates if row.type == "Q4_K_M")
+    assert row.weights_bytes == 5_021_827_072  # Qwen3-8B-Q4_K_M.gguf of ggml-org, its tensors
+    assert row.basis.weights_bytes == "exact"
+
+
+def test_parts_add_up_to_the_total_of_every_row() -> None:
+    for row in on("RTX 4060 Ti 16GB", context=32_768).candidates:
+        parts = row.card_weights_bytes + row.kv_bytes + row.compute_bytes + row.overhead_bytes
+        assert abs(parts - row.total_bytes) <= 4
+        assert row.fits == (row.total_bytes <= row.memory_bytes)
+
+
+def test_nothing_fits_says_what_would_have_to_change() -> None:
+    found = on("RTX 3060 12GB", "Llama-3.1-70B")
+    assert found.chosen is None
+    assert any("Llama-3.1-8B" in change for change in found.changes)
+    assert any("partial offload" in change and "tokens/s" in change for change in found.changes)
+
+
+def test_a_context_beyond_the_models_is_warned_of_and_rope_scaling_named() -> None:
+    found = on("RTX 4090", "Qwen3-8B", context=81_920)
+    assert any("YaRN" in note and "×2" in note for note in found.notes)
+    assert any("--rope-scaling yarn --rope-scale 2" in command for command in found.commands)
+
+
+def test_a_context_of_0_is_the_models_own() -> None:
+    assert on("RTX 4090", "Qwen3-8B", context=0).context == 40_960
+
+
+def test_unknown_names_offer_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="RTX 3060 12GB"):
+        on("RTX 3600 12GB", "Qwen3-8B")
+    with pytest.raises(UnknownName, match="did you mean"):
+        on("RTX 4090", "Qwen3-8X")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        PlanOptions(machine=MachineOptions(vram=0, bandwidth=3e11)),
+        PlanOptions(machine=MachineOptions(vram=1 << 50, bandwidth=3e11)),
+        PlanOptions(machine=MachineOptions(vram=1 << 33)),
+        PlanOptions(machine=MachineOptions(vram=1 << 33, bandwidth=1.0)),
+        PlanOptions(machine=MachineOptions(gpu="RTX 4090", ram=-1)),
+        PlanOptions(machine=MachineOptions(gpu="RTX 4090"), context=-5),
+        PlanOptions(machine=MachineOptions(gpu="RTX 4090"), context=1 << 40),
+        PlanOptions(machine=MachineOptions(gpu="RTX 4090"), gpu_layers=-2),
+        PlanOptions(machine=MachineOptions(gpu="RTX 4090"), runtime=Runtime.VLLM, utilization=1.5),
+        PlanOptions(machine=MachineOptions(gpu="RTX 3090"), runtime=Runtime.VLLM, types=("FP8",)),
+    ],
+)
+def test_sizes_and_counts_that_cannot_be_are_refused(options: PlanOptions) -> None:
+    with pytest.raises(BadRequest):
+        plan("Qwen3-8B", options)
+
+
+def test_types_asked_for_are_the_only_ones_shown() -> None:
+    found = on("RTX 4090", "Qwen3-8B", types=("q5_k_m", "Q4_0"))
+    assert [row.type for row in found.candidates] == ["Q5_K_M", "Q4_0"]
+
+
+def test_layers_asked_for_are_what_is_planned() -> None:
+    found = on("RTX 3060 12GB", "Qwen3-8B", gpu_layers=10)
+    assert all(row.layers_on_gpu == 10 for row in found.candidates)
+    assert any("-ngl 10" in command for command in found.commands)
+
+
+def test_a_batch_shares_every_read_of_the_weights() -> None:
+    one = on("RTX 4090", "Qwen3-8B", work=WorkloadOptions(name="batch", slots=1), context=4096).chosen
+    many = on("RTX 4090", "Qwen3-8B", work=WorkloadOptions(name="batch", slots=8), context=4096).chosen
+    assert one is not None
+    assert many is not None
+    assert many.decode_tok_s > 3 * one.decode_tok_s
+    assert many.kv_bytes == 8 * one.kv_bytes
+
+
+def test_vllm_holds_the_requests_that_its_pages_do() -> None:
+    found = on("L40S", "Llama-3.1-8B", context=8192, runtime=Runtime.VLLM, work=WorkloadOptions(name="batch"))
+    assert found.chosen is not None
+    assert found.chosen.requests >= 16
+    assert any(command.startswith("vllm serve") for command in found.commands)
+
+
+def test_fp8_is_offered_only_where_the_card_computes_it() -> None:
+    for gpu, offered in (("RTX 3090", False), ("RTX 4090", True)):
+        found = on(gpu, "Qwen3-8B", context=4096, runtime=Runtime.VLLM)
+        assert ("FP8" in [row.type for row in found.candidates]) == offered
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+@pytest.mark.parametrize(
+    ("models", "gpu", "options"),
+    [
+        (FAMILY, "RTX 4060 Ti 16GB", {"context": 32_768, "work": PAPER}),
+        (("Llama-3.1-70B",), "RTX 3060 12GB", {}),
+        (("Qwen3-30B-A3B",), "RTX 3060 12GB", {"context": 16_384}),
+        (("Qwen3-8B",), "L40S", {"runtime": Runtime.VLLM, "work": WorkloadOptions(name="batch")}),
+    ],
+)
+def test_no_line_of_the_screen_is_wider_than_the_terminal(width, models, gpu, options) -> None:
+    lines = screen(on(gpu, *models, **options), width)
+    too_wide = (
+        [line for line in lines if len(line) > max(width, 80)]
+        if width < 80
+        else [line for line in lines if len(line) > width]
+    )
+    assert not too_wide
+
+
+def test_the_screen_says_in_words_what_colour_says_too() -> None:
+    found = on("RTX 3060 12GB", "Llama-3.1-70B")
+    plain, tinted = screen(found, 100), screen(found, 100, colour=True)
+    assert all("\x1b" not in line for line in plain)
+    assert any("\x1b[33m" in line for line in tinted)
+    assert any("/81" in line for line in plain)
+
+
+def test_a_long_name_keeps_both_ends() -> None:
+    assert elided("Qwen3-Coder-30B-A3B-Instruct", 15) == "Qwen3-C…nstruct"
+    assert elided("short", 15) == "short"
+
+
+def test_the_curve_falls_at_the_knee_and_nowhere_before() -> None:
+    found = cliff("Llama-3.1-70B", PlanOptions(machine=MachineOptions(gpu="RTX 4090")))
+    speeds = [point.tokens_per_second for point in found.layers.points]
+    assert speeds == sorted(speeds)
+    assert 0 < found.layers.knee.gpu_layers < 81
+    inside = [point for point in found.sizes if point.weights_bytes <= found.room_bytes]
+    assert inside[-1].weights_bytes == found.room_bytes
+    assert all(point.card_share == 1 for point in inside)
+
+
+def test_a_damaged_store_is_said_and_not_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    path = tmp_path / "store.sqlite"
+    path.write_text("no database")
+    monkeypatch.setenv("PENNYWEIGHT_STORE", str(path))
+    assert any("left out" in note for note in on("RTX 4090", "Qwen3-8B").notes)
+
+
+def test_bases_are_words_of_the_contract() -> None:
+    found = on("RTX 4060 Ti 16GB", context=32_768)
+    words = {"exact", "measured", "calibrated", "published", "heuristic", "unknown"}
+    for row in found.candidates:
+        assert {getattr(row.basis, name) for name in row.basis.__dataclass_fields__} <= words
+    json.dumps(found.context)
