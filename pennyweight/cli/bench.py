@@ -23,7 +23,7 @@ def bench(
         bool, typer.Option("--synthetic", help="Measure random weights in NAME's shapes: nothing is downloaded.")
     ] = False,
     runtime: Annotated[
-        str, typer.Option(help="`llama.cpp`, in this process, or `llama-bench`, the one on the PATH.")
+        str, typer.Option(help="`llama.cpp`, in this process; `llama-bench` or `llama-server`: those on the PATH.")
     ] = "llama.cpp",
     threads: Annotated[int | None, typer.Option("-t", "--threads", min=1, help="Default: the runtime's.")] = None,
     gpu_layers: Annotated[int, typer.Option("-ngl", min=-1, help="Layers on the GPU; -1: all that it takes.")] = -1,

@@ -10,6 +10,7 @@ from pennyweight.cli.perplexity import TEXT_HELP
 from pennyweight.core.units import parse_tokens, show_seconds
 
 if TYPE_CHECKING:
+    from pennyweight.evaluation.divergence import Divergence
     from pennyweight.jobs.compare import CompareResult
 
 
@@ -55,6 +56,14 @@ def _show(result: "CompareResult") -> None:
         ("perplexity, model", f"{found.perplexity:.4f} ± {found.perplexity_stderr:.4f}", ""),
     ]
     print_table(f"{result.model} against {result.base}", ("figure", "value", "note"), rows, left=("figure", "note"))
-    stored = f", base stored to within {found.storage_error:.1g} nats" if found.storage_error else ""
-    print(f"{found.tokens:,} tokens scored, {found.chunks} chunks of {found.n_ctx}, {found.engine}{stored}")
+    print(f"{found.tokens:,} tokens scored, {found.chunks} chunks of {found.n_ctx}, {found.engine}{_stored(found)}")
+    for note in result.notes:
+        print(f"note: {note}")
     print(show_seconds(result.seconds))
+
+
+def _stored(found: "Divergence") -> str:
+    """What is known of the error that storing the base brings; nothing of a live one, which has none."""
+    if found.storage_error is None:
+        return ", base stored with an error that is not known"
+    return f", base stored to within {found.storage_error:.1g} nats" if found.storage_error else ""

@@ -45,6 +45,8 @@ def perplexity(
         from pennyweight.runtimes.torch_reference import DIFFERS_FROM_LLAMA_CPP
 
         print(f"  note: {DIFFERS_FROM_LLAMA_CPP}")
+    for note in result.notes:
+        print(f"  note: {note}")
     if result.base:
         print(f"  predictions kept in {result.base}")
     print(f"  {show_seconds(result.seconds)}, {result.chunks * result.n_ctx / result.seconds:,.0f} tokens/s")

@@ -28,7 +28,7 @@ class RowDivergence:
 
     Attributes:
         kld: float64, KL(base ‖ model) in nats.
-        bound: float64, how far rounding of the stored base can have moved `kld`, at most.
+        bound: float64, how far rounding of the stored base can have moved `kld`, at most; NaN where it is not known.
         variance: float64, variance of `kld` from what the stored base only sampled.
         base_nll: float64, -log p of the token that came, under the base.
         base_top: int64, the base's likeliest token.

@@ -31,7 +31,7 @@ class Divergence:
         kld_mean, kld_stderr: nats a token, and the standard error of the mean over tokens.
         kld_median … kld_max: of the tokens' divergences.
         storage_error: how far `kld_mean` may be off because the base was stored compactly (rounding at most, drawing
-            at two standard errors); 0 for a live base, and for llama.cpp's file, of which it is not known.
+            at two standard errors); 0 for a live base; None for llama.cpp's file, of which it is not known.
         noise_floor: `kld_mean` of the base against itself by the same route; a smaller divergence says nothing. None
             where a stored base does not say.
         same_top, same_top_stderr: share of tokens where both find the same token likeliest.
@@ -49,7 +49,7 @@ class Divergence:
     kld_p99: float
     kld_p999: float
     kld_max: float
-    storage_error: float
+    storage_error: float | None
     noise_floor: float | None
     same_top: float
     same_top_stderr: float
@@ -125,7 +125,7 @@ def _summary(
         kld_p99=p99,
         kld_p999=p999,
         kld_max=largest,
-        storage_error=float(bound.mean() + 2 * np.sqrt(variance.sum()) / len(kld)),
+        storage_error=_storage_error(bound, variance),
         noise_floor=base.noise_floor,
         same_top=same_top,
         same_top_stderr=same_top_stderr,
@@ -141,3 +141,10 @@ def _summary(
         n_ctx=engine.n_ctx,
         engine=engine.name,
     )
+
+
+def _storage_error(bound: NDArray[np.float64], variance: NDArray[np.float64]) -> float | None:
+    """Of the mean over float64 (tokens,) of each; None where a bound is not known, which NaN says."""
+    if np.isnan(bound).any():
+        return None
+    return float(bound.mean() + 2 * np.sqrt(variance.sum()) / len(bound))

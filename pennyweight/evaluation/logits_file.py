@@ -9,7 +9,7 @@ The scale covers the 16 nats below the likeliest token; less likely ones get cod
 computed as llama-perplexity computes it (tokens with log p ≤ -16 left out, p not rescaled), so the figures are the
 same. The rounding leaves a noise of its own: p is off by up to half a scale, 1.2e-4. The clamp is a second error: a
 token more than 16 nats below the likeliest is stored as if it were 16 below, or is left out. Neither error is bounded
-here, so `RowDivergence.bound` stays 0, which for such a base means "not known", not "exact".
+here, so `RowDivergence.bound` is NaN: not known.
 
 Source: llama.cpp tools/perplexity/perplexity.cpp `log_softmax`, `kl_divergence`.
 """
@@ -65,6 +65,7 @@ class LogitsFile:
         wanted = targets(self.chunks)[start : start + len(logits)].ravel()
         log_sum_exp = sums.log_sum_exp.astype(np.float32)
         out = empty_rows(len(flat))
+        out.bound[:] = np.nan
 
         def work(part: slice) -> None:
             scale, minimum = rows["scale"][part, None], rows["minimum"][part, None]

@@ -83,7 +83,7 @@ class SweepRow:
     kld_median: float
     kld_p99: float
     same_top: float
-    storage_error: float
+    storage_error: float | None
     tokens: int
     base_perplexity: float
     base_stderr: float
@@ -149,7 +149,10 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepResult:
-    """All levels of one model, in the order asked for, and the files that tell of them."""
+    """All levels of one model, in the order asked for, and the files that tell of them.
+
+    `notes`: what a person should know: a GPU that was not used, a context beyond the trained one.
+    """
 
     model: str
     base: BaseLevel
@@ -157,6 +160,7 @@ class SweepResult:
     failures: tuple[Failure, ...]
     provenance: Provenance
     seconds: float
+    notes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
 
     @property

@@ -10,7 +10,6 @@ megabytes.)
 Source: llama.cpp tools/llama-bench/llama-bench.cpp `test_prompt`, `test_gen`, `main` (b11549).
 """
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,12 +21,10 @@ from numpy.typing import NDArray
 from pennyweight.core.errors import BadRequest
 from pennyweight.runtimes.llama_cpp import BUILD, Context, ContextSettings, Model, system_info
 from pennyweight.runtimes.speed import LLAMA_BENCH_DEFAULTS, Speed, SpeedReport, SpeedSettings
+from pennyweight.runtimes.system_info import backend_and_instructions
 
 Tokens = NDArray[np.int32]
 Advance = Callable[[int], None]
-
-NOT_INSTRUCTIONS = {"LLAMAFILE", "OPENMP", "REPACK", "ACCELERATE", "KLEIDIAI", "CPU_HBM"}
-"""What llama.cpp lists among a CPU's features and is how it was built."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +64,7 @@ def model_speed(
             samples = tuple(_samples(context, test, settings.repetitions, rng, advance))
             speeds.append(Speed(test=test.name, samples=samples))
             threads = context.threads
-    backend, instructions = _backend(system_info())
+    backend, instructions = backend_and_instructions(system_info())
     return SpeedReport(
         description=model.facts.description,
         tensor_bytes=model.facts.tensor_bytes,
@@ -151,15 +148,3 @@ def _context(settings: SpeedSettings, n_ctx: int) -> ContextSettings:
         type_v=settings.type_v,
         flash_attention=settings.flash_attention,
     )
-
-
-def _backend(info: str) -> tuple[str, str]:
-    """`system_info` → what runs the model, and the CPU's extensions in use.
-
-    It reads `Metal : BF16 = 1 | CPU : NEON = 1 | OPENMP = 1`: each backend with its features.
-    """
-    others = [name for name in re.findall(r"(\S+) : ", info) if name != "CPU"]
-    cpu = re.search(r"\bCPU : ((?:\w+ = \w+(?: \| )?)*)", info)
-    features = re.findall(r"(\w+) = (?!0\b)\w+", cpu[1]) if cpu else []
-    instructions = [feature for feature in features if feature not in NOT_INSTRUCTIONS]
-    return ",".join(others) or "CPU", " ".join(instructions) or "not reported"

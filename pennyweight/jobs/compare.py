@@ -28,6 +28,7 @@ from pennyweight.jobs.scoring import (
     noise_of,
     protocol,
     record,
+    scoring_notes,
     text_hash,
 )
 from pennyweight.store.database import open_store
@@ -35,13 +36,17 @@ from pennyweight.store.database import open_store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareResult:
-    """How far MODEL is from BASE; `divergence` holds every figure, `seconds` the wall time of scoring both."""
+    """How far MODEL is from BASE; `divergence` holds every figure, `seconds` the wall time of scoring both.
+
+    `notes`: what a person should know: a GPU that was not used, a context beyond the trained one.
+    """
 
     base: str
     model: str
     text_hash: str
     divergence: Divergence
     seconds: float
+    notes: tuple[str, ...]
 
     def require_within(self, max_kld: float) -> None:
         """Raises: Differs where the mean divergence exceeds `max_kld` nats."""
@@ -81,7 +86,12 @@ def compare(base: str, model: str, text: str | Path, options: EvaluationOptions 
     base_mark = f"predictions in {Path(base).name}" if is_file else identify(base).fingerprint
     record(identity, divergence_metrics(found, base_mark), reading)
     return CompareResult(
-        base=base, model=identity.model, text_hash=reading.text_hash, divergence=found, seconds=seconds
+        base=base,
+        model=identity.model,
+        text_hash=reading.text_hash,
+        divergence=found,
+        seconds=seconds,
+        notes=scoring_notes(model, options),
     )
 
 

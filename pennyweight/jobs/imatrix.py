@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pennyweight.checkpoints.imatrix import Imatrix, write_imatrix
+from pennyweight.checkpoints.open import open_checkpoint
 from pennyweight.containers.atomic import check_output
 from pennyweight.core.progress import progress_bar
 from pennyweight.evaluation.engine import cut, read_text
 from pennyweight.evaluation.importance import collect_imatrix
+from pennyweight.jobs.notes import run_notes
 from pennyweight.jobs.runnable import model_files, runnable
 from pennyweight.runtimes.llama_cpp import Model
 
@@ -67,7 +69,7 @@ def imatrix(
         chunks=collected.chunk_count,
         ctx=options.ctx,
         seconds=time.perf_counter() - started,
-        notes=tuple(_notes(collected)),
+        notes=(*_notes(collected), *run_notes(open_checkpoint(model), options.ctx)),
     )
 
 

@@ -25,6 +25,7 @@ from pennyweight.jobs.scoring import (
     noise_of,
     protocol,
     record,
+    scoring_notes,
     text_hash,
 )
 from pennyweight.store.database import open_store
@@ -37,6 +38,7 @@ class PerplexityResult:
     Attributes:
         base: the file that keeps the predictions, where one was asked for.
         seconds: wall time of scoring, loading not included.
+        notes: what a person should know: a GPU that was not used, a context beyond the trained one.
     """
 
     model: str
@@ -49,6 +51,7 @@ class PerplexityResult:
     text_hash: str
     base: str | None
     seconds: float
+    notes: tuple[str, ...]
 
 
 def perplexity(
@@ -109,6 +112,7 @@ def perplexity(
         text_hash=reading.text_hash,
         base=str(kept) if kept else None,
         seconds=seconds,
+        notes=scoring_notes(model, options),
     )
 
 

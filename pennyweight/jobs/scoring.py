@@ -4,15 +4,17 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pennyweight.checkpoints.fingerprint import fingerprint, stored_type, tensor_bytes
-from pennyweight.checkpoints.open import local_path, open_checkpoint
+from pennyweight.checkpoints.open import open_checkpoint
 from pennyweight.core.errors import BadRequest, UnknownName
 from pennyweight.evaluation.divergence import Divergence, arithmetic_noise
 from pennyweight.evaluation.engine import LogitsEngine
+from pennyweight.jobs.notes import run_notes
 from pennyweight.jobs.runnable import runnable
 from pennyweight.runtimes.llama_cpp import Model
 from pennyweight.runtimes.llama_cpp.logits import LlamaCppLogits
@@ -112,9 +114,20 @@ def noise_of(engine: Scorer, chunks: NDArray[np.int32], options: EvaluationOptio
         return arithmetic_noise(engine, twin, chunks[:NOISE_CHUNKS])
 
 
+def scoring_notes(model: str, options: EvaluationOptions) -> tuple[str, ...]:
+    """What a person should know of MODEL scored so; see `jobs.notes`."""
+    return run_notes(open_checkpoint(model), options.ctx, in_llama_cpp=options.engine == "llama.cpp")
+
+
 def text_hash(data: bytes) -> str:
     """SHA-256, 64 hex digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def shown_name(model: str) -> str:
+    """MODEL without what is nobody else's: a path's last part; a repository's name without its owner and type."""
+    path = Path(model)
+    return path.resolve().name if path.exists() else model.rpartition("/")[2].partition(":")[0]
 
 
 def identify(model: str) -> Identity:
@@ -122,7 +135,7 @@ def identify(model: str) -> Identity:
     checkpoint = open_checkpoint(model)
     total, bits_per_weight = tensor_bytes(checkpoint)
     return Identity(
-        model=model if model == "embedded" else local_path(model).name,
+        model=shown_name(model),
         fingerprint=fingerprint(checkpoint),
         type=stored_type(checkpoint),
         bytes=total,

@@ -21,7 +21,7 @@ from pennyweight.evaluation.throughput import measure_speed
 from pennyweight.jobs.level import Level, file_type_level
 from pennyweight.jobs.measure_level import Extras, Subject, base_of, measure_level
 from pennyweight.jobs.scoring import USUAL as AS_USUAL
-from pennyweight.jobs.scoring import EvaluationOptions, identify, text_hash
+from pennyweight.jobs.scoring import EvaluationOptions, identify, scoring_notes, text_hash
 from pennyweight.jobs.speeds import level_speed
 from pennyweight.jobs.sweep_directory import sweep_directory
 from pennyweight.recipes.file_types import UNQUANTIZED
@@ -125,6 +125,7 @@ def sweep_with(
             failures=failures,
             provenance=_provenance(_shown_name(text), subject, rows[0]),
             seconds=time.perf_counter() - started,
+            notes=scoring_notes(model, options.evaluation),
         )
         files = write_report(result, directory.path)
     return replace(result, files=tuple(map(str, files)))

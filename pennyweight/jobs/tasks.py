@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pennyweight.checkpoints.open import open_checkpoint
 from pennyweight.evaluation.task_data import ReadingSettings, TaskChoice, TaskScore, TaskScores
 from pennyweight.evaluation.tasks import check_choice, run_tasks
+from pennyweight.jobs.notes import run_notes
 from pennyweight.jobs.runnable import runnable
 from pennyweight.jobs.scoring import Metric, Reading, identify, record
 from pennyweight.runtimes.llama_cpp import BUILD, Model
@@ -84,7 +86,7 @@ def tasks(model: str, names: Sequence[str] | str, options: TasksOptions = USUAL)
         questions_hash=found.questions_hash,
         n_ctx=found.n_ctx,
         seconds=seconds,
-        notes=tuple(_notes(found, options)),
+        notes=(*_notes(found, options), *run_notes(open_checkpoint(model), found.n_ctx)),
     )
 
 

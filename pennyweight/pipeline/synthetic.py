@@ -51,6 +51,9 @@ it on: with 1.0, 256 random tokens reached 24 of 128 experts in the last block o
 a prompt's speed depends on how many are read. With 100 they reach all 128. (Larger still, and the logits of a tied F16
 model would no longer fit the half precision that GPUs compute them in.)"""
 
+SEED = 0
+"""Of the weights, unless another is asked for."""
+
 MAX_VOCABULARY = 1 << 22
 """Tokens; the largest published vocabularies have 2^18. Each costs memory before the disk is asked for space."""
 
@@ -72,7 +75,7 @@ def synthetic_gguf(config: ModelConfig, name: str, file_type: FileType) -> Itera
         yield path
 
 
-def write_synthetic(path: Path, config: ModelConfig, name: str, file_type: FileType, seed: int = 0) -> int:
+def write_synthetic(path: Path, config: ModelConfig, name: str, file_type: FileType, seed: int = SEED) -> int:
     """Write the model to `path` and return the bytes of the file; equal arguments give equal bytes.
 
     Formats are those `quantize` would give it (with an importance matrix, for a file type that demands one). The file

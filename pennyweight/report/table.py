@@ -115,6 +115,15 @@ def conclusion(result: SweepResult) -> str:
     return f"≈ marks what this text cannot tell from {base} (within two standard errors): {names}."
 
 
+def engine_note(result: SweepResult) -> str:
+    """Which engine scored what, where there were several; empty where there was one."""
+    engines = {row.engine: [other.type for other in result.rows if other.engine == row.engine] for row in result.rows}
+    if len(engines) < 2:
+        return ""
+    said = "; ".join(f"{engine}: {', '.join(types)}" for engine, types in engines.items())
+    return f"Each level is compared with the base as its own engine scores it: {said}."
+
+
 def speed_note(result: SweepResult) -> str:
     """What the speeds are of; empty where there are none."""
     sizes = [row.speed_bytes for row in result.rows if row.speed_bytes]
@@ -162,9 +171,10 @@ def as_markdown(result: SweepResult) -> str:
 
 
 def sentences(result: SweepResult) -> list[str]:
-    """What must be said with the table: base, conclusion, speeds, failures."""
-    said = [base_line(result), conclusion(result), speed_note(result)]
+    """What must be said with the table: base, conclusion, engines, speeds, failures, notes."""
+    said = [base_line(result), conclusion(result), engine_note(result), speed_note(result)]
     said += [f"{failure.type} failed: {failure.reason}" for failure in result.failures]
+    said += [f"Note: {note}." for note in result.notes]
     return [sentence for sentence in said if sentence]
 
 

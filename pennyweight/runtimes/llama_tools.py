@@ -1,7 +1,8 @@
 """llama.cpp programs found on the PATH: a build made for this machine, its processor's newest instructions or its GPU.
 
-Only `llama-bench -o json` is run here. It names its build and its backends but not the instruction set it was compiled
-for: that is `not reported`, and the processor's (or GPU's) name stands beside the backend instead.
+`llama-bench -o json` is run here, `llama_server` runs the other. It names its build and its backends but not the
+instruction set it was compiled for: that is `not reported`, and the processor's (or GPU's) name stands beside the
+backend instead.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any
 
 from pennyweight.core.errors import BadRequest, FormatError, Missing
 from pennyweight.runtimes.speed import Speed, SpeedReport, SpeedSettings
+from pennyweight.runtimes.system_info import NOT_REPORTED
 
 LLAMA_BENCH = "llama-bench"
 
@@ -73,7 +75,7 @@ def _report(tests: Sequence[dict[str, Any]]) -> SpeedReport:
         backend=f"{first['backends']} ({first['gpu_info'] or first['cpu_info']})",
         threads=int(first["n_threads"]),
         build=f"b{first['build_number']} ({first['build_commit']})",
-        instruction_set="not reported",
+        instruction_set=NOT_REPORTED,
         speeds=tuple(_speed(test) for test in tests),
     )
 

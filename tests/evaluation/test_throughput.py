@@ -12,6 +12,7 @@ from pennyweight.core.errors import BadRequest
 from pennyweight.evaluation import throughput
 from pennyweight.evaluation.throughput import measure_speed, model_speed, total_tokens
 from pennyweight.runtimes.speed import Speed, SpeedSettings
+from pennyweight.runtimes.system_info import backend_and_instructions
 from tests.tiny_gguf import write_tiny_gguf
 
 FACTS = SimpleNamespace(n_vocab=100, add_bos=True, bos=7, description="fake 1B Q4_0", tensor_bytes=10, parameters=20)
@@ -120,7 +121,7 @@ def test_nothing_to_measure_is_said(counts: tuple[int, int, int], calls: list[tu
 def test_backend_and_instruction_set_are_read_from_llama_cpp_s_own_words(
     info: str, backend: str, instructions: str
 ) -> None:
-    assert throughput._backend(info) == (backend, instructions)
+    assert backend_and_instructions(info) == (backend, instructions)
 
 
 @pytest.mark.slow

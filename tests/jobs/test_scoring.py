@@ -53,10 +53,12 @@ def test_a_stored_base_gives_what_a_live_one_gives(models: Path, tmp_path: Path)
     theirs = perplexity(base, text, SHORT, kl_divergence_base=tmp_path / "base.kld")
     assert scored.perplexity == pytest.approx(theirs.perplexity, rel=1e-9)
     compact = compare(str(tmp_path / "base.predictions"), str(models / "q8.gguf"), text, SHORT).divergence
+    assert compact.storage_error is not None
     assert compact.kld_mean == pytest.approx(live.kld_mean, abs=compact.storage_error + 1e-7)
     assert compact.base_perplexity == pytest.approx(scored.perplexity, rel=1e-5)
     lossy = compare(str(tmp_path / "base.kld"), str(models / "q8.gguf"), text, SHORT).divergence
     assert lossy.kld_mean == pytest.approx(live.kld_mean, rel=0.1, abs=1e-3)
+    assert (live.storage_error, lossy.storage_error) == (0.0, None), "of llama.cpp's file it is not known"
     kept = {row.metric: row for row in results(ResultsFilter(model="q8")).rows[-5:]}
     assert kept["kld_mean"].value == live.kld_mean
     assert kept["kld_mean"].base == identify(base).fingerprint
