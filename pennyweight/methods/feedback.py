@@ -1,0 +1,215 @@
+"""Rounding with error feedback, column after column: dispatch to compiled rows on the CPU, to PyTorch elsewhere.
+
+Both compute  w'[j] = w[j] + Σ_{k<j} (w[k] − q[k]) · below[j, k]  on weights whose columns stand in the order of
+processing. The compiled one sums strictly in that order, so that `lazy_columns` and threads never change a bit; the
+other sums as the device's matrix product does, so that they may change the last bit of w', and with it a tie.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pennyweight.core.parallel import default_threads, each_in_threads
+from pennyweight.formats.base import Codes
+from pennyweight.formats.grid import Grid, Parameters, join
+from pennyweight.methods.factor import Factor
+
+if TYPE_CHECKING:
+    import torch
+
+Fit = Callable[[NDArray[np.float32], int, int], Parameters]
+"""(updated weights of columns start..stop − 1, start, stop) → their parameters."""
+
+LANES = 16
+SLAB = 16
+"""Tiles of sixteen rows that a thread takes at a time: their errors share the factor while it is in the cache."""
+
+
+class Rows:
+    """A weight (rows, columns) as tiles of sixteen rows, and what error feedback fills: the CPU's side.
+
+    Attributes:
+        loss: Σ (w' − q)² · curvature so far, float64.
+    """
+
+    def __init__(self, weight: "torch.Tensor", factor: Factor, grid: Grid, lazy_columns: int) -> None:
+        self.count, self.columns = weight.shape
+        self._grid, self._lazy = grid, lazy_columns
+        self._weight = _tiles(weight[:, factor.order])
+        self._target = self._weight.copy()
+        self._delta = np.zeros_like(self._weight)
+        self._codes = np.zeros(self._weight.shape, np.uint8)
+        self._loss = np.zeros((len(self._weight), 1, LANES), np.float32)
+        self._below, self._curvature = factor.below.numpy(), factor.curvature.numpy()
+        self._reached = 0
+        self._levels = _levels(grid)
+
+    def updated(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Columns start..stop − 1 as they are wanted once every column before `start` is rounded, (rows, …)."""
+        from pennyweight.kernels.feedback import bring_up_to_date
+
+        def bring(tiles: slice) -> None:
+            bring_up_to_date(self._target[tiles], self._delta[tiles], self._below, start, stop, 0)
+
+        each_in_threads(bring, self._slabs(), default_threads())
+        self._reached = start
+        return _rows(self._target[:, start:stop], self.count)
+
+    def round(self, start: int, stop: int, group: NDArray[np.int32], parameters: Parameters) -> None:
+        """Round columns start..stop − 1; `group` (columns,) says which of the parameters' groups each belongs to."""
+        from pennyweight.kernels.feedback import round_columns
+
+        step, zero, minimum = (_tiles(p) for p in (parameters.step, parameters.zero, parameters.minimum))
+        span = (start, stop, self._reached, self._lazy)
+
+        def work(tiles: slice) -> None:
+            of_rows = tuple(a[tiles] for a in (self._weight, self._target, self._delta, self._codes, self._loss))
+            numbers = (step[tiles], zero[tiles], minimum[tiles])
+            round_columns(*of_rows, self._below, self._curvature, group, numbers, self._levels, span)
+
+        each_in_threads(work, self._slabs(), default_threads())
+
+    def codes(self) -> Codes:
+        """uint8 (rows, columns), in the order of processing."""
+        return _rows(self._codes, self.count)
+
+    def decoded(self) -> NDArray[np.float32]:
+        """What the codes stand for, float32 (rows, columns), in the order of processing."""
+        return _rows(self._weight, self.count)
+
+    @property
+    def loss(self) -> float:
+        """Σ (w' − q)² · curvature over all weights."""
+        return float(_rows(self._loss, self.count).sum(dtype=np.float64))
+
+    def _slabs(self) -> list[slice]:
+        tiles = len(self._weight)
+        size = max(1, min(SLAB, -(-tiles // default_threads())))
+        return [slice(i, min(i + size, tiles)) for i in range(0, tiles, size)]
+
+
+class DeviceRows:
+    """The same in PyTorch's own operations, for any device; columns are the slow axis."""
+
+    def __init__(self, weight: "torch.Tensor", factor: Factor, grid: Grid, lazy_columns: int) -> None:
+        import torch
+
+        self.count, self.columns = weight.shape
+        self._grid, self._lazy = grid, lazy_columns
+        self._weight = weight[:, factor.order].T.contiguous()
+        self._delta = torch.zeros_like(self._weight)
+        self._codes = torch.zeros(self._weight.shape, dtype=torch.uint8, device=weight.device)
+        self._loss = torch.zeros(self.count, dtype=torch.float64, device=weight.device)
+        self._below, self._curvature = factor.below, factor.curvature
+        thresholds, values, _ = (torch.as_tensor(np.array(part), device=weight.device) for part in _levels(grid))
+        self._thresholds, self._values = thresholds, values
+
+    def updated(self, start: int, stop: int) -> NDArray[np.float32]:
+        """See `Rows.updated`."""
+        return np.ascontiguousarray(self._updated(start, stop).T.cpu().numpy())
+
+    def round(self, start: int, stop: int, group: NDArray[np.int32], parameters: Parameters) -> None:
+        """See `Rows.round`."""
+        import torch
+
+        step, zero, minimum = (
+            torch.from_numpy(np.ascontiguousarray(part.T)).to(self._weight.device)
+            for part in (parameters.step, parameters.zero, parameters.minimum)
+        )
+        places = group.tolist()
+        for block in range(start, stop, self._lazy):
+            end = min(block + self._lazy, stop)
+            target = self._updated(block, end)
+            for j in range(block, end):
+                numbers = (step[places[j]], zero[places[j]], minimum[places[j]])
+                wanted = target[j - block]
+                code, decoded = self._nearest(wanted, *numbers)
+                self._codes[j] = code
+                self._loss += (wanted - decoded).square() * self._curvature[j]
+                delta = torch.sub(self._weight[j], decoded, out=self._delta[j])
+                self._weight[j] = decoded
+                target[j - block + 1 :].addr_(self._below[j + 1 : end, j], delta)
+
+    def codes(self) -> Codes:
+        """See `Rows.codes`."""
+        return np.ascontiguousarray(self._codes.T.cpu().numpy())
+
+    def decoded(self) -> NDArray[np.float32]:
+        """See `Rows.decoded`."""
+        return np.ascontiguousarray(self._weight.T.cpu().numpy())
+
+    @property
+    def loss(self) -> float:
+        """See `Rows.loss`."""
+        return float(self._loss.sum())
+
+    def _updated(self, start: int, stop: int) -> "torch.Tensor":
+        return self._weight[start:stop].addmm(self._below[start:stop, :start], self._delta[:start])
+
+    def _nearest(self, wanted: Any, step: Any, zero: Any, minimum: Any) -> tuple[Any, Any]:
+        import torch
+
+        usable = step != 0
+        scaled = torch.where(usable, (wanted + minimum) / torch.where(usable, step, 1.0), 0.0)
+        if len(self._thresholds):
+            code = torch.bucketize(scaled, self._thresholds, right=True)
+            return code.to(torch.uint8), step * (self._values[code] - zero) - minimum
+        code = (scaled.round() + zero).clamp(0, self._grid.top)
+        return code.to(torch.uint8), step * (code - zero) - minimum
+
+
+def round_with_feedback(
+    weight: "torch.Tensor", factor: Factor, grid: Grid, parameters: Parameters, lazy_columns: int
+) -> Rows | DeviceRows:
+    """Round all columns with parameters that are known beforehand."""
+    import torch
+
+    rows = (Rows if weight.device.type == "cpu" else DeviceRows)(weight, factor, grid, lazy_columns)
+    group = grid.groups(rows.columns)[factor.order.cpu().numpy()]
+    with torch.no_grad():
+        rows.round(0, rows.columns, group, parameters)
+    return rows
+
+
+def round_and_refit(
+    weight: "torch.Tensor", factor: Factor, grid: Grid, fit: Fit, lazy_columns: int
+) -> tuple[Rows | DeviceRows, Parameters]:
+    """Round unit by unit in the stored order, fitting each when it is reached, to the weights as updated by then."""
+    rows = (Rows if weight.device.type == "cpu" else DeviceRows)(weight, factor, grid, lazy_columns)
+    unit, parts = grid.unit or rows.columns, []
+    for start in range(0, rows.columns, unit):
+        stop = min(start + unit, rows.columns)
+        parts.append(fit(rows.updated(start, stop), start, stop))
+        group = np.zeros(rows.columns, np.int32)
+        group[start:stop] = grid.groups(stop - start)
+        rows.round(start, stop, group, parts[-1])
+    return rows, join(parts)
+
+
+def _levels(grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.float32], np.float32]:
+    nothing = np.zeros(0, np.float32)
+    if grid.levels is None:
+        return nothing, nothing, np.float32(grid.top)
+    return grid.levels.thresholds.astype(np.float32), grid.levels.values.astype(np.float32), np.float32(grid.top)
+
+
+def _tiles(matrix: Any) -> NDArray[np.float32]:
+    """(rows, columns) → (tiles, columns, 16), the last tile filled up with zeros; a copy."""
+    import torch
+
+    matrix = torch.as_tensor(matrix)
+    rows, columns = matrix.shape
+    tiles = -(-rows // LANES)
+    if rows % LANES:
+        matrix = torch.nn.functional.pad(matrix, (0, 0, 0, tiles * LANES - rows))
+    return matrix.reshape(tiles, LANES, columns).permute(0, 2, 1).contiguous().numpy()
+
+
+def _rows(tiles: NDArray[Any], count: int) -> Any:
+    """(tiles, columns, 16) → (rows, columns)."""
+    import torch
+
+    lanes = torch.from_numpy(np.ascontiguousarray(tiles)).permute(0, 2, 1)
+    return lanes.reshape(-1, tiles.shape[1])[:count].contiguous().numpy()
