@@ -2,7 +2,6 @@
 
 import os
 import platform
-from importlib.metadata import version
 from pathlib import Path
 
 from pennyweight import __version__
@@ -45,5 +44,7 @@ def last_level_cache_bytes() -> int | None:
 
 def versions() -> str:
     """`pennyweight 0.1.0, xllamacpp …, Python 3.12.1`: what a result may depend on."""
+    from importlib.metadata import version  # with its email parser the slowest import of a plan
+
     found = [f"{name} {version(name)}" for name in PACKAGES]
     return ", ".join([f"pennyweight {__version__}", *found, f"Python {platform.python_version()}"])
