@@ -28,7 +28,12 @@ def plan_served(question: Question) -> Plan:
             f"{quantized.name} is a GGUF file; vLLM plans are of checkpoints: name the model or repository"
         )
     parallel = options.tensor_parallel or max(len(question.budget.cards), 1)
-    started = VllmSettings(max_model_len=question.context, utilization=options.utilization, tensor_parallel=parallel)
+    started = VllmSettings(
+        max_model_len=question.context,
+        utilization=options.utilization,
+        tensor_parallel=parallel,
+        is_a100=any("A100" in card.name for card in question.budget.cards),
+    )
     estimator = ServedEstimator(situation_of(question, question.anatomies), started)
     models = [
         Option(model=a.name, weights=sum(t.weights for t in a.tensors), types=NAMES)

@@ -4,8 +4,8 @@
 
 vLLM finds the two last by running its largest batch once. The closed form here is read off the layers: at the widest
 moment of a block stand, for each token of the batch, gate and up (2 f), their product (f) and three vectors of the
-residual's width, at 16 bits: 6 (f + h) bytes; and for each sequence a row of logits at 16 and at 32 bits. CUDA graphs
-come on top, outside of the utilization, in the tenth that is left: 0.5 to 1 GiB.
+residual's width, at 16 bits: 6 (f + h) bytes; or later, if that is more, for each sequence a row of logits at 16 and
+at 32 bits. CUDA graphs come on top, outside of the utilization, in the tenth that is left: 0.5 to 1 GiB.
 
 Source: vllm `worker.determine_num_available_blocks`, `EngineArgs.get_batch_defaults`.
 """
@@ -25,7 +25,8 @@ OTHER_BYTES = GIB // 4
 CACHE_BITS = {"auto": 16.0, "fp8": 8.0, "int4": 4.0 + 32 / 128}
 """Bits of one number of the cache. `int4` is QServe's: a scale and a zero point of 16 bits for each head of 128."""
 
-LARGE_CARD_BYTES = 70 * GIB
+LARGE_CARD_BYTES, LARGE_BATCH, USUAL_BATCH = 70 * GIB, (8192, 1024), (2048, 256)
+"""From that much memory on vLLM's server batches more tokens and sequences (not on an A100, which it makes slower)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class VllmSettings:
         tensor_parallel: `-tp`, cards that share each layer.
         cache: `--kv-cache-dtype`: `auto` (16 bits) or `fp8`.
         batched_tokens, sequences: `--max-num-batched-tokens`, `--max-num-seqs`; None for vLLM's own defaults.
+        is_a100: the card is one, whatever its memory.
         page_tokens: `--block-size`.
     """
 
@@ -47,6 +49,7 @@ class VllmSettings:
     cache: str = "auto"
     batched_tokens: int | None = None
     sequences: int | None = None
+    is_a100: bool = False
     page_tokens: int = PAGE_TOKENS
 
 
@@ -87,7 +90,7 @@ def vllm_memory(anatomy: Anatomy, kind: ServedType, memory_bytes: float, setting
     _check(anatomy, settings)
     batched, sequences = _batch(memory_bytes, settings)
     parts = settings.tensor_parallel
-    weights = ceil(served_bytes(anatomy, kind) / parts)
+    weights = ceil(served_bytes(anatomy, kind) / parts) + _position_bytes(anatomy)
     activations = _activation_bytes(anatomy, batched, sequences, parts)
     usable = settings.utilization * memory_bytes
     pages = usable - weights - activations - OTHER_BYTES
@@ -101,6 +104,11 @@ def vllm_memory(anatomy: Anatomy, kind: ServedType, memory_bytes: float, setting
         cache_tokens=_cache_tokens(anatomy, pages, settings),
         sequences=sequences,
     )
+
+
+def _position_bytes(anatomy: Anatomy) -> int:
+    """The table of sines and cosines, for every position the model was trained on, at 16 bits, on each card."""
+    return 2 * anatomy.shape.context_length * anatomy.shape.key_length
 
 
 def request_bytes(anatomy: Anatomy, tokens: int, settings: VllmSettings) -> int:
@@ -132,12 +140,13 @@ def _activation_bytes(anatomy: Anatomy, tokens: int, sequences: int, parts: int)
     wide = max(routed, 0 if routed else dense) / parts
     # A routed token stands once for each expert that it visits, going in or coming out.
     narrow = shape.embedding_length * (1 + (shape.expert_used_count if routed else 0) / 3)
-    return int(6 * tokens * (wide + narrow) + 6 * sequences * shape.vocabulary_size)
+    return int(max(6 * tokens * (wide + narrow), 6 * sequences * shape.vocabulary_size))
 
 
 def _batch(memory_bytes: float, settings: VllmSettings) -> tuple[int, int]:
     """Tokens and sequences of the largest batch, vLLM's own where they are not given."""
-    batched, sequences = (8192, 1024) if memory_bytes >= LARGE_CARD_BYTES else (2048, 256)
+    is_large = memory_bytes >= LARGE_CARD_BYTES and not settings.is_a100
+    batched, sequences = LARGE_BATCH if is_large else USUAL_BATCH
     return settings.batched_tokens or batched, settings.sequences or sequences
 
 
