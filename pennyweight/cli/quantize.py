@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pennyweight.cli.output import print_json, print_table
+from pennyweight.cli.pick import picked_type
+from pennyweight.core.errors import BadRequest
 from pennyweight.core.units import parse_bytes, show_bytes, show_seconds
 
 if TYPE_CHECKING:  # the job brings NumPy and the formats; `--help` needs neither
@@ -17,7 +19,9 @@ MODEL_HELP = "`embedded`, a .gguf, a Hugging Face directory, user/repo or hf.co/
 
 def quantize(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
-    type: Annotated[str, typer.Argument(metavar="TYPE", help="File type, as llama-quantize names it: Q4_K_M, Q8_0 …")],
+    type: Annotated[
+        str | None, typer.Argument(metavar="[TYPE]", help="File type, as llama-quantize names it: Q4_K_M, Q8_0 …")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The .gguf to write.")] = None,
     imatrix: Annotated[Path | None, typer.Option(help="Importance matrix, .gguf or the older .dat.")] = None,
     tensor_type: Annotated[
@@ -41,6 +45,15 @@ def quantize(
         bool, typer.Option("--dry-run", help="Print each tensor's format and the size; write nothing.")
     ] = False,
     split_max_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Split the output: 2G, 500M.")] = None,
+    card: Annotated[
+        str | None, typer.Option("--for", metavar="CARD", help="Instead of TYPE: the best that fits `RTX 3060 12GB`.")
+    ] = None,
+    ctx: Annotated[
+        str | None, typer.Option("-c", "--ctx", metavar="TOKENS", help="Context that --for leaves room for.")
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(metavar="F", help="Instead of TYPE: what `plan … --json` chose; `-` reads stdin.")
+    ] = None,
     threads: Annotated[int | None, typer.Option("-t", "--threads", min=1, help="Default: every core.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -57,6 +70,9 @@ def quantize(
         leave_output_tensor=leave_output_tensor,
         pure=pure,
     )
+    type = picked_type(model, type, card, ctx, plan)
+    if type is None:
+        raise BadRequest("no TYPE; name one such as Q4_K_M, or a card with --for, or a plan with --plan")
     options = QuantizeOptions(
         imatrix=imatrix,
         overrides=overrides,

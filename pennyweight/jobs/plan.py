@@ -7,6 +7,7 @@ from pennyweight.core.errors import BadRequest, PennyweightError, ShapeError
 from pennyweight.jobs.plan_machine import MachineOptions, budget_for
 from pennyweight.models import catalogue
 from pennyweight.models.anatomy import Anatomy
+from pennyweight.models.embedded import EMBEDDED
 from pennyweight.planner.candidate import Candidate, Choice
 from pennyweight.planner.changes import changes
 from pennyweight.planner.commands import llama_cpp_commands
@@ -25,6 +26,7 @@ from pennyweight.recipes.file_types import get_file_type
 from pennyweight.store.machine import processor
 from pennyweight.store.measurement import Measurement
 
+EMBEDDED_NAME = "embedded"
 LONGEST_CONTEXT = 1 << 27
 """Tokens; no model is asked for more."""
 
@@ -119,8 +121,8 @@ def ask(models: Sequence[str], options: PlanOptions) -> Question:
         raise BadRequest("no model; name one or more, such as Qwen3-8B")
     notes = _Notes()
     anatomies, called = {}, {}
-    for model in models:
-        anatomy = resolve(model, offline=options.offline)
+    for model in dict.fromkeys(models):
+        anatomy = _anatomy(model, options.offline)
         if anatomy.name in anatomies:
             anatomy = replace(anatomy, name=model)  # two files of one model: what they were called tells them apart
         anatomies[anatomy.name], called[anatomy.name] = anatomy, model
@@ -141,6 +143,12 @@ def ask(models: Sequence[str], options: PlanOptions) -> Question:
         measured=_measured(notes),
         notes=tuple(notes.said),
     )
+
+
+def _anatomy(model: str, offline: bool) -> Anatomy:
+    if model == EMBEDDED_NAME:
+        return replace(resolve(str(EMBEDDED)), name=EMBEDDED_NAME)
+    return resolve(model, offline=offline)
 
 
 def _context(options: PlanOptions, work: Workload, anatomies: Sequence[Anatomy], notes: _Notes) -> int:

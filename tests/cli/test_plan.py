@@ -92,3 +92,57 @@ def test_plan_imports_neither_torch_nor_numba_nor_matplotlib() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def quantize(capsys, monkeypatch, *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["pennyweight", "quantize", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    text = capsys.readouterr()
+    return int(left.value.code or 0), text.out, text.err
+
+
+def test_a_plan_as_json_says_quantize_the_type(tmp_path, capsys, monkeypatch) -> None:
+    _, out, _ = run(capsys, monkeypatch, "embedded", "--gpu", "RTX 3060 12GB", "--accuracy", "high", "--json")
+    file = tmp_path / "plan.json"
+    file.write_text(out)
+    code, answer, said = quantize(capsys, monkeypatch, "embedded", "--plan", str(file), "--dry-run", "--json")
+    assert code == 0
+    assert len(json.loads(answer)["tensors"]) > 10
+    assert said.startswith(json.loads(out)["chosen"]["type"])
+
+
+def test_quantize_for_a_card_picks_the_type_itself(capsys, monkeypatch) -> None:
+    code, answer, said = quantize(
+        capsys, monkeypatch, "embedded", "--for", "RTX 3060 12GB", "-c", "4k", "--dry-run", "--json"
+    )
+    assert code == 0
+    assert "Q4_K" in json.loads(answer)["tensors"].values()
+    assert said.startswith("Q4_K_M: embedded's Q4_K_M fits")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("no json", 2),
+        ("[]", 2),
+        ("{}", 2),
+        ('{"chosen": 3}', 2),
+        ('{"chosen": null, "changes": ["less"]}', 1),
+        ('{"chosen": {"model": "Qwen3-8B", "type": "Q4_K_M", "runtime": "llama.cpp"}}', 2),
+        ('{"chosen": {"model": "embedded", "type": "Q9_K", "runtime": "llama.cpp"}}', 2),
+        ('{"chosen": {"model": "embedded", "type": "AWQ", "runtime": "vllm"}}', 2),
+    ],
+)
+def test_a_plan_that_is_none_is_refused_in_one_line(text, code, tmp_path, capsys, monkeypatch) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(text)
+    left, out, err = quantize(capsys, monkeypatch, "embedded", "--plan", str(file), "--dry-run")
+    assert (left, out) == (code, "")
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_type_is_said_once(capsys, monkeypatch) -> None:
+    code, _, err = quantize(capsys, monkeypatch, "embedded", "Q4_K_M", "--for", "RTX 3060 12GB", "--dry-run")
+    assert code == 2
+    assert "both say the type" in err
