@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pennyweight.jobs.bench import bench as bench
+    from pennyweight.jobs.calibrate import calibrate as calibrate
     from pennyweight.jobs.compare import compare as compare
     from pennyweight.jobs.demo import demo as demo
     from pennyweight.jobs.imatrix import imatrix as imatrix
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 
 VERBS = (
     "bench",
+    "calibrate",
     "compare",
     "demo",
     "imatrix",

@@ -12,6 +12,7 @@ import typer
 from pennyweight import __version__
 from pennyweight.cli import (
     bench,
+    calibrate,
     compare,
     demo,
     imatrix,
@@ -46,6 +47,7 @@ app.command()(compare.compare)
 app.command()(sweep.sweep)
 app.command()(tasks.tasks)
 app.command()(run.run)
+app.command()(calibrate.calibrate)
 app.command()(results.results)
 app.command()(demo.demo)
 

@@ -32,7 +32,7 @@ class _Test:
     """One of llama-bench's tests: what is run, and how many tokens long."""
 
     name: str
-    run: Callable[[Context, Tokens], None]
+    run: Callable[[Context, Tokens, int], None]
     tokens: int
     warm_up: int
 
@@ -60,8 +60,8 @@ def model_speed(
     rng = np.random.default_rng(seed)
     speeds, threads = [], 0
     for test in _tests(settings):
-        with Context(model, _context(settings, test.tokens)) as context:
-            samples = tuple(_samples(context, test, settings.repetitions, rng, advance))
+        with Context(model, _context(settings, settings.depth + test.tokens)) as context:
+            samples = tuple(_samples(context, test, settings, rng, advance))
             speeds.append(Speed(test=test.name, samples=samples))
             threads = context.threads
     backend, instructions = backend_and_instructions(system_info())
@@ -79,7 +79,7 @@ def model_speed(
 
 def _check(settings: SpeedSettings) -> None:
     counts = settings.prompt_tokens, settings.generated_tokens
-    if min(counts) < 0 or not sum(counts) or settings.repetitions < 1:
+    if min(*counts, settings.depth) < 0 or not sum(counts) or settings.repetitions < 1:
         raise BadRequest(
             f"{settings.repetitions} repetitions of {counts[0]} prompt tokens and {counts[1]} generated ones measure "
             "nothing; at least one of each count is wanted"
@@ -89,7 +89,9 @@ def _check(settings: SpeedSettings) -> None:
 def total_tokens(settings: SpeedSettings) -> int:
     """Tokens that `advance` is told of, warm-ups included."""
     warm_up = settings.prompt_tokens + min(1, settings.generated_tokens)
-    return warm_up + settings.repetitions * (settings.prompt_tokens + settings.generated_tokens)
+    tests = (settings.prompt_tokens > 0) + (settings.generated_tokens > 0)
+    behind = tests * (settings.repetitions + 1) * settings.depth
+    return warm_up + behind + settings.repetitions * (settings.prompt_tokens + settings.generated_tokens)
 
 
 def _tests(settings: SpeedSettings) -> Iterator[_Test]:
@@ -102,32 +104,35 @@ def _tests(settings: SpeedSettings) -> Iterator[_Test]:
 
 
 def _samples(
-    context: Context, test: _Test, repetitions: int, rng: np.random.Generator, advance: Advance
+    context: Context, test: _Test, settings: SpeedSettings, rng: np.random.Generator, advance: Advance
 ) -> Iterator[float]:
     """Tokens per second of each repetition."""
-    for repetition in range(repetitions + 1):
+    for repetition in range(settings.repetitions + 1):
         length = test.tokens if repetition else test.warm_up
         tokens = _random_tokens(context.model, length, rng)
         context.clear()
+        if settings.depth:
+            _prompt(context, _random_tokens(context.model, settings.depth, rng), 0)
+            advance(settings.depth)
         start = time.perf_counter()
-        test.run(context, tokens)
+        test.run(context, tokens, settings.depth)
         seconds = time.perf_counter() - start
         advance(length)
         if repetition:
             yield length / seconds
 
 
-def _prompt(context: Context, tokens: Tokens) -> None:
+def _prompt(context: Context, tokens: Tokens, depth: int) -> None:
     for start in range(0, len(tokens), context.n_batch):
         piece = tokens[start : start + context.n_batch]
-        positions = np.arange(start, start + len(piece))
+        positions = np.arange(depth + start, depth + start + len(piece))
         context.decode(piece, positions, outputs=np.arange(len(piece)) == len(piece) - 1)
     context.synchronize()
 
 
-def _generate(context: Context, tokens: Tokens) -> None:
+def _generate(context: Context, tokens: Tokens, depth: int) -> None:
     for position in range(len(tokens)):
-        context.decode(tokens[position : position + 1], position)
+        context.decode(tokens[position : position + 1], depth + position)
         context.synchronize()
 
 

@@ -45,7 +45,7 @@ def _card(name: str, total: int) -> Card | None:
     if not name or not 256 * MIB <= total <= 1024 * GIB:
         return None
     # The kernel lists two cards of one chip as `Radeon RX 7900 XT/7900 XTX`: memory tells which.
-    for part in [*name.split("/"), *re.findall(r"\[(.+?)\]", name)]:
+    for part in re.sub(r"^.*\[(.+?)\].*$", r"\1", name).split("/"):
         for text in (f"{part} {round(total / GIB)}GB", part):
             try:
                 card = find_card(text)
@@ -71,7 +71,7 @@ def _names(probe: Probe) -> list[str]:
 def _parsed(answer: str) -> Any:
     try:
         return json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

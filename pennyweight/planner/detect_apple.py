@@ -38,5 +38,5 @@ def _cores(probe: Probe) -> int | None:
     try:
         displays = json.loads(answer or "{}")["SPDisplaysDataType"]
         return next((n for d in displays if (n := whole_number(d.get("sppci_cores")))), None)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -59,6 +59,8 @@ def _arguments(path: Path, settings: SpeedSettings) -> list[str]:
     arguments += ["-ctk", settings.type_k, "-ctv", settings.type_v]
     if settings.threads is not None:
         arguments += ["-t", str(settings.threads)]
+    if settings.depth:
+        arguments += ["-d", str(settings.depth)]
     if settings.gpu_layers >= 0:
         arguments += ["-ngl", str(settings.gpu_layers)]
     if settings.flash_attention is not None:

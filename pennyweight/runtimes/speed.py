@@ -17,6 +17,7 @@ class SpeedSettings:
         type_k, type_v: what keys and values are stored in.
         flash_attention: None leaves it to the runtime.
         n_batch, n_ubatch: tokens of one call, and tokens computed at once.
+        depth: tokens already in the cache when a test starts; reading them is not timed.
     """
 
     prompt_tokens: int = 512
@@ -29,6 +30,7 @@ class SpeedSettings:
     flash_attention: bool | None = None
     n_batch: int = 2048
     n_ubatch: int = 512
+    depth: int = 0
 
 
 LLAMA_BENCH_DEFAULTS = SpeedSettings()

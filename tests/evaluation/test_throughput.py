@@ -75,6 +75,19 @@ def test_decoding_waits_for_every_token_and_warms_up_with_one(calls: list[tuple[
     assert names == ["clear", ("decode", 0), "wait", *run, *run]
 
 
+def test_a_depth_is_read_first_and_not_timed(calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: len(calls))  # the clock counts what was called
+    settings = SpeedSettings(prompt_tokens=0, generated_tokens=2, repetitions=1, depth=6, n_batch=4)
+    done: list[int] = []
+    report = model_speed(MODEL, settings, advance=done.append)
+    assert calls[0] == ("context", 8)
+    behind = ["clear", ("decode", 0), ("decode", 4), "wait"]
+    names = [(c[0], c[1]) if c[0] == "decode" else c[0] for c in calls[1:-1]]
+    assert names == [*behind, ("decode", 6), "wait", *behind, ("decode", 6), "wait", ("decode", 7), "wait"]
+    assert report.speeds[0].samples == (2 / 4,), "two tokens over the four calls after the depth"
+    assert sum(done) == total_tokens(settings)
+
+
 def test_speeds_are_tokens_over_seconds_of_each_repetition(
     calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,282 @@
+"""calibrate: short runs of generated models fit this machine's speed model, for `plan` to use.
+
+On a machine without a GPU, or with the llama.cpp in this process, the processor is calibrated; with
+`runtime="llama-bench"` whatever the llama-bench of the PATH runs on. Runs, in this order: many thin layers and few wide
+ones of one family (bandwidth against the cost of a layer), one model of each other family, one behind a long context
+for each type of cache. Disk and time are bounded: the models are written one at a time and removed.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pennyweight.core.errors import BadRequest, PennyweightError, UnknownName
+from pennyweight.core.progress import progress_bar
+from pennyweight.evaluation.throughput import model_speed
+from pennyweight.models.config import ModelConfig, config_from_json
+from pennyweight.pipeline.synthetic import synthetic_gguf
+from pennyweight.planner.calibration import CachePair, DecodeRun, fit_rates
+from pennyweight.planner.calibration_store import save_calibration
+from pennyweight.planner.card_names import find_cards
+from pennyweight.planner.cards import Card
+from pennyweight.planner.detect import detect
+from pennyweight.planner.detect_host import detect_host
+from pennyweight.planner.footprint import Family, family_of
+from pennyweight.planner.host import host_rates
+from pennyweight.planner.probe import Probe
+from pennyweight.planner.rates import Rates, card_rates
+from pennyweight.recipes.file_types import get_file_type
+from pennyweight.runtimes.llama_cpp import BUILD, Model
+from pennyweight.runtimes.llama_tools import LLAMA_BENCH, run_llama_bench
+from pennyweight.runtimes.speed import SpeedReport, SpeedSettings
+from pennyweight.store.database import open_store
+from pennyweight.store.machine import hardware
+
+IN_PROCESS = "llama.cpp"
+RUNTIMES = (IN_PROCESS, LLAMA_BENCH)
+
+MAIN = "Q4_K_M"
+"""The family that gives the cost of a layer: what most files are."""
+
+OTHERS = ("Q8_0", "F16", "IQ4_XS", "Q4_0")
+QUICK_OTHERS = ("Q8_0",)
+
+THIN_LAYERS, WIDE_LAYERS = 48, 8
+"""Both models weigh about the same: what differs is forty layers."""
+
+WEIGHTS = {IN_PROCESS: 350_000_000, LLAMA_BENCH: 2_400_000_000}
+"""Weights of each model. A processor's caches hold none of 200 MB; a card of 1 TB/s reads 1.4 GB in 1.6 ms."""
+
+QUICK_WEIGHTS = {IN_PROCESS: 90_000_000, LLAMA_BENCH: 800_000_000}
+
+CACHE_DEPTH = {IN_PROCESS: 2048, LLAMA_BENCH: 16_384}
+
+CACHE_TYPES = ("f16", "q8_0")
+
+WEIGHTS_PER_SQUARE = 11.5
+"""Weights of a layer over its width squared: queries and output 2, keys and values of a quarter of the heads 0.5,
+feed-forward of three widths 9."""
+
+Bench = Callable[[Path, SpeedSettings], SpeedReport]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationRun:
+    """One run: what was decoded, and how fast."""
+
+    name: str
+    type: str
+    cache_type: str
+    layers: int
+    bytes: int
+    depth: int
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrateResult:
+    """The constants that were fitted, and to what.
+
+    Attributes:
+        device, runtime, build: what was calibrated.
+        bandwidth: bytes/s that efficiencies are parts of; from `bandwidth_source`.
+        bandwidth_efficiency: format family → part of the bandwidth at which its weights are read.
+        cache_efficiency: the same of the cache, by its type's family.
+        seconds_per_layer: what a decoder block costs beside its bytes.
+        prompt_operations_per_second: of a prompt's matrix products.
+        measured_families: those that were run; the others keep the ratio of their class.
+        worst_error: largest relative error of the fit on its own runs.
+    """
+
+    device: str
+    runtime: str
+    build: str
+    bandwidth: float
+    bandwidth_source: str
+    bandwidth_efficiency: dict[str, float]
+    cache_efficiency: dict[str, float]
+    seconds_per_layer: float
+    prompt_operations_per_second: float
+    measured_families: tuple[str, ...]
+    worst_error: float
+    runs: tuple[CalibrationRun, ...]
+    store: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """One model and how it is run."""
+
+    name: str
+    type: str
+    layers: int
+    weights: int
+    cache_type: str = "f16"
+    depth: int = 0
+    prompt: int = 0
+    all_heads_keep: bool = False
+
+
+def calibrate(*, quick: bool = False, runtime: str = IN_PROCESS, threads: int | None = None) -> CalibrateResult:
+    """Fit this machine's speed model and keep it in the store.
+
+    Args:
+        quick: smaller models, fewer families; under a minute on two cores.
+        runtime: `llama.cpp`, in this process, or the `llama-bench` of the PATH.
+        threads: of the processor; None leaves it to the runtime.
+
+    Raises: UnknownName; Missing (no llama-bench); OutputError (no space, no store); what the runtime raises.
+    """
+    if runtime not in RUNTIMES:
+        raise UnknownName.among("runtime", runtime, RUNTIMES)
+    tasks = list(_tasks(quick, runtime))
+    done: list[tuple[_Task, SpeedReport]] = []
+    with progress_bar("calibrate", len(tasks), "runs") as advance:
+        for task in tasks:
+            done.append((task, _run(task, runtime, SpeedSettings(threads=threads, repetitions=2 if quick else 3))))
+            advance(1)
+    report = done[0][1]
+    device, prior, bandwidth_source = _device(report)
+    rates = _fit(done, prior)
+    engine = f"{runtime} {BUILD if runtime == IN_PROCESS else report.build}"
+    with open_store() as store:
+        save_calibration(store, device, engine, rates)
+        path = str(store.path)
+    return CalibrateResult(
+        device=device,
+        runtime=runtime,
+        build=report.build,
+        bandwidth=rates.bandwidth,
+        bandwidth_source=bandwidth_source,
+        bandwidth_efficiency={family.value: value for family, value in rates.efficiency},
+        cache_efficiency={family.value: value for family, value in rates.cache_efficiency},
+        seconds_per_layer=rates.seconds_per_layer,
+        prompt_operations_per_second=rates.prompt_flops,
+        measured_families=tuple(dict.fromkeys(family_of(task.type).value for task, _ in done)),
+        worst_error=max(_error(task, made, rates) for task, made in done if not task.depth),
+        runs=tuple(_shown(task, made) for task, made in done),
+        store=path,
+    )
+
+
+def _tasks(quick: bool, runtime: str) -> Iterator[_Task]:
+    weights = (QUICK_WEIGHTS if quick else WEIGHTS)[runtime]
+    yield _Task(name="many thin layers", type=MAIN, layers=THIN_LAYERS, weights=weights)
+    yield _Task(name="few wide layers", type=MAIN, layers=WIDE_LAYERS, weights=weights, prompt=256)
+    for type in QUICK_OTHERS if quick else OTHERS:
+        yield _Task(name="few wide layers", type=type, layers=WIDE_LAYERS, weights=weights)
+    for cache_type in CACHE_TYPES[: 1 if quick else None]:
+        small = _Task(
+            name="long context", type=MAIN, layers=8, weights=weights // 8, cache_type=cache_type, all_heads_keep=True
+        )
+        yield small
+        yield replace(small, depth=CACHE_DEPTH[runtime])
+
+
+def _run(task: _Task, runtime: str, base: SpeedSettings) -> SpeedReport:
+    settings = replace(
+        base,
+        prompt_tokens=task.prompt,
+        generated_tokens=16 if runtime == IN_PROCESS else 64,
+        type_k=task.cache_type,
+        type_v=task.cache_type,
+        depth=task.depth,
+        flash_attention=True if task.cache_type != "f16" else None,
+    )
+    with synthetic_gguf(_config(task), "calibration", get_file_type(task.type)) as path:
+        if runtime == LLAMA_BENCH:
+            return run_llama_bench(path, settings)
+        with Model.load(path, n_gpu_layers=-1) as model:
+            path.unlink()  # llama.cpp holds it open: killed from here on, we leave nothing on the disk
+            return model_speed(model, settings)
+
+
+def _config(task: _Task) -> ModelConfig:
+    """A Qwen3 of the task's layers, as wide as its weights ask for, in multiples of 256, with a small vocabulary."""
+    width = max(256, round(math.sqrt(task.weights / task.layers / WEIGHTS_PER_SQUARE) / 256) * 256)
+    heads = width // 64
+    return config_from_json(
+        {
+            "architectures": ["Qwen3ForCausalLM"],
+            "hidden_size": width,
+            "intermediate_size": 3 * width,
+            "num_hidden_layers": task.layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads if task.all_heads_keep else heads // 4,
+            "head_dim": 64,
+            "vocab_size": 4096,
+            "max_position_embeddings": 65_536,
+            "tie_word_embeddings": True,
+        }
+    )
+
+
+def _device(report: SpeedReport) -> tuple[str, Rates, str]:
+    """Name, constants before the fit, and where their bandwidth is from."""
+    if report.backend.upper().startswith(("CPU", "BLAS")):
+        host = detect_host(Probe())
+        return hardware(), host_rates(host), host.source
+    card = _card(report.backend)
+    return card.name, card_rates(card), f"data sheet of {card.name}"
+
+
+def _card(backend: str) -> Card:
+    """`CUDA (NVIDIA GeForce RTX 4090)`, or where the runtime names no card, the one that is found here."""
+    named = backend.partition("(")[2].rstrip(")")
+    try:
+        return find_cards(named)[0]
+    except PennyweightError as error:
+        found = detect(Probe(), measure=False).cards
+        if not found:
+            raise BadRequest(f"{backend} names no card whose bandwidth is known ({error})") from error
+        return found[0].card
+
+
+def _fit(done: list[tuple[_Task, SpeedReport]], prior: Rates) -> Rates:
+    runs = [_decode(task, made) for task, made in done if not task.all_heads_keep]
+    cached = [_decode(task, made) for task, made in done if task.all_heads_keep]
+    pairs = [CachePair(shallow=a, deep=b) for a, b in zip(cached[::2], cached[1::2], strict=True)]
+    return fit_rates(runs, prior, pairs=pairs, prompt_flops=_prompt_flops(done), source="short runs on this machine")
+
+
+def _decode(task: _Task, made: SpeedReport) -> DecodeRun:
+    config = _config(task)
+    row = 2 * config.head_count_kv * config.head_length * (2 if task.cache_type == "f16" else 34 / 32)
+    return DecodeRun(
+        family=family_of(task.type),
+        nbytes=made.tensor_bytes,
+        layers=task.layers,
+        seconds=1 / _speed(made, "tg"),
+        cache_family=family_of(task.cache_type),
+        cache_bytes=task.layers * row * task.depth,
+    )
+
+
+def _speed(made: SpeedReport, test: str) -> float:
+    """Tokens per second of the best repetition: whatever disturbs a run makes it slower, never faster."""
+    return max(max(speed.samples) for speed in made.speeds if speed.test.startswith(test))
+
+
+def _prompt_flops(done: list[tuple[_Task, SpeedReport]]) -> float:
+    task, made = next((task, made) for task, made in done if task.prompt)
+    config = _config(task)
+    return 2 * task.layers * WEIGHTS_PER_SQUARE * config.embedding_length**2 * _speed(made, "pp")
+
+
+def _error(task: _Task, made: SpeedReport, rates: Rates) -> float:
+    run = _decode(task, made)
+    fitted = rates.read_seconds(run.nbytes, ((Family(run.family), 1.0),)) + run.layers * rates.seconds_per_layer
+    return abs(fitted / run.seconds - 1)
+
+
+def _shown(task: _Task, made: SpeedReport) -> CalibrationRun:
+    return CalibrationRun(
+        name=task.name,
+        type=task.type,
+        cache_type=task.cache_type,
+        layers=task.layers,
+        bytes=made.tensor_bytes,
+        depth=task.depth,
+        tokens_per_second=_speed(made, "tg"),
+    )

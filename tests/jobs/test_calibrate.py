@@ -1,0 +1,127 @@
+"""calibrate: with a machine whose constants are planted, and once with the real runtime on the smallest models."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pennyweight.cli.main import app
+from pennyweight.core.errors import BadRequest, Missing, UnknownName
+from pennyweight.jobs import calibrate as job
+from pennyweight.planner.calibration_store import calibrated_card, calibrated_host
+from pennyweight.planner.card_names import find_card
+from pennyweight.planner.host import Host
+from pennyweight.runtimes.speed import Speed, SpeedReport, SpeedSettings
+from pennyweight.store.database import open_store
+
+BITS = {"Q4_K_M": 4.9, "Q8_0": 8.5, "F16": 16.0, "IQ4_XS": 4.3, "Q4_0": 4.5}
+RATE = {"Q4_K_M": 6e9, "Q8_0": 8e9, "F16": 9e9, "IQ4_XS": 3e9, "Q4_0": 7e9}
+LAYER, CACHE_RATE, FLOPS = 2e-4, 4e9, 5e10
+
+
+class PlantedMachine:
+    """Runs a task by the formula, without a model."""
+
+    def __init__(self, backend: str = "CPU") -> None:
+        self.backend = backend
+
+    def __call__(self, task: job._Task, runtime: str, base: SpeedSettings) -> SpeedReport:
+        config = job._config(task)
+        weights = task.layers * job.WEIGHTS_PER_SQUARE * config.embedding_length**2
+        nbytes = int(weights * BITS[task.type] / 8)
+        row = 2 * config.head_count_kv * config.head_length * (2 if task.cache_type == "f16" else 34 / 32)
+        seconds = nbytes / RATE[task.type] + task.layers * LAYER + task.layers * row * task.depth / CACHE_RATE
+        speeds = [Speed(test="tg16", samples=(1 / seconds, 0.5 / seconds))]
+        if task.prompt:
+            speeds.append(Speed(test=f"pp{task.prompt}", samples=(FLOPS / (2 * weights),)))
+        return SpeedReport(
+            description="planted",
+            tensor_bytes=nbytes,
+            parameters=int(weights),
+            backend=self.backend,
+            threads=2,
+            build="b1",
+            instruction_set="AVX2",
+            speeds=tuple(speeds),
+        )
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "store.sqlite"
+    monkeypatch.setenv("PENNYWEIGHT_STORE", str(path))
+    monkeypatch.setattr("pennyweight.planner.detect_host.measure_bandwidth", lambda *a: 20e9)
+    return path
+
+
+def test_the_planted_constants_of_a_processor_are_found(monkeypatch: pytest.MonkeyPatch, own_store: Path) -> None:
+    monkeypatch.setattr(job, "_run", PlantedMachine())
+    result = job.calibrate()
+    assert result.bandwidth == 20e9
+    assert result.seconds_per_layer == pytest.approx(LAYER, rel=1e-3)
+    found = {"K": "Q4_K_M", "Q8_0": "Q8_0", "F16": "F16", "IQ": "IQ4_XS", "Q4_0": "Q4_0"}
+    for family, type in found.items():
+        assert result.bandwidth_efficiency[family] == pytest.approx(RATE[type] / 20e9, rel=1e-3), family
+    assert set(result.measured_families) == set(found)
+    assert result.cache_efficiency["F16"] == pytest.approx(CACHE_RATE / 20e9, rel=1e-3)
+    assert result.cache_efficiency["Q8_0"] == pytest.approx(CACHE_RATE / 20e9, rel=1e-3)
+    assert result.prompt_operations_per_second == pytest.approx(FLOPS, rel=1e-3)
+    assert result.worst_error < 1e-3
+    with open_store(own_store) as store:
+        rates = calibrated_host(store, Host())
+    assert rates is not None
+    assert dict(rates.efficiency)["K"] == pytest.approx(0.3, rel=1e-3)
+
+
+def test_a_card_of_llama_bench_is_kept_under_its_table_name(monkeypatch: pytest.MonkeyPatch, own_store: Path) -> None:
+    monkeypatch.setattr(job, "_run", PlantedMachine("CUDA (NVIDIA GeForce RTX 4070 SUPER)"))
+    result = job.calibrate(quick=True, runtime="llama-bench")
+    assert result.device == "RTX 4070 SUPER"
+    assert "data sheet" in result.bandwidth_source
+    with open_store(own_store) as store:
+        assert calibrated_card(store, find_card("RTX 4070 SUPER")) is not None
+
+
+def test_a_card_that_nobody_knows_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "_run", PlantedMachine("Vulkan (Graphite 9000)"))
+    monkeypatch.setattr("pennyweight.planner.detect.nvidia_cards", lambda probe: iter(()))
+    monkeypatch.setattr("pennyweight.planner.detect.amd_cards", lambda probe: iter(()))
+    monkeypatch.setattr("pennyweight.planner.detect.apple_cards", lambda probe: iter(()))
+    with pytest.raises(BadRequest, match="Graphite 9000"):
+        job.calibrate(quick=True)
+
+
+def test_the_command_prints_one_object_with_the_contracts_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "_run", PlantedMachine())
+    done = CliRunner().invoke(app, ["calibrate", "--quick", "--json"])
+    assert done.exit_code == 0
+    printed = json.loads(done.stdout)
+    assert set(printed["bandwidth_efficiency"]) == {"F16", "Q8_0", "Q4_0", "K", "IQ"}
+    assert printed["seconds_per_layer"] == pytest.approx(LAYER, rel=1e-3)
+    assert CliRunner().invoke(app, ["calibrate", "--quick"]).stdout.count("measured") >= 2
+
+
+def test_an_unknown_runtime_and_a_missing_program_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownName, match=r"llama\.cpp"):
+        job.calibrate(runtime="ollama")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(job.QUICK_WEIGHTS, "llama-bench", 1_000_000)
+    with pytest.raises(Missing):
+        job.calibrate(quick=True, runtime="llama-bench")
+
+
+@pytest.mark.slow
+def test_this_machine_is_calibrated_by_real_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(job.QUICK_WEIGHTS, "llama.cpp", 8_000_000)
+    monkeypatch.setitem(job.CACHE_DEPTH, "llama.cpp", 256)
+    result = job.calibrate(quick=True, threads=1)
+    assert result.device == hardware_line()
+    assert all(0 < value <= 1.5 for value in result.bandwidth_efficiency.values())
+    assert len(result.runs) == 5
+
+
+def hardware_line() -> str:
+    from pennyweight.store.machine import hardware
+
+    return hardware()
