@@ -129,7 +129,16 @@ class CalibratedWriter:
         Raises: BadRequest for what the layout, or this model, has no place for; says why. BadWeights for a scale that
             is no number. OutputError.
         """
-        place = self._claim(name, expert)
+        place = self._claim(self._places.get((name, expert)), name if expert is None else f"{name}, expert {expert},")
+        self._put(place, codes if stored_order else _reordered(codes, place), name)
+
+    def write_module(self, module: str, codes: Codes) -> None:
+        """As `write`, by the name of the module, rows in the stored order: what another checkpoint gives."""
+        stored = f"{module}.weight"
+        place = next((p for p in self._places.values() if p.stored == stored), None)
+        self._put(self._claim(place, module), codes, module)
+
+    def _put(self, place: Place, codes: Codes, name: str) -> None:
         rows, columns = codes.codes.shape
         scheme = scheme_of(codes)
         why = None if place.is_linear else "only linear layers are quantized"
@@ -139,7 +148,7 @@ class CalibratedWriter:
         if codes.codes.shape != place.shape:
             raise BadRequest(f"{name} has shape {place.shape}, got codes of {codes.codes.shape}")
         _require_finite(name, codes)
-        packed = self.layout.pack(codes if stored_order else _reordered(codes, place))
+        packed = self.layout.pack(codes)
         infos = tuple(tensor.info(place.module) for tensor in packed)
         rows_of = [(info.name, 0, tensor.data) for info, tensor in zip(infos, packed, strict=True)]
         self._shards.add(Bundle(infos=infos, slabs=lambda: rows_of))
@@ -151,7 +160,7 @@ class CalibratedWriter:
 
         Raises: BadRequest, BadWeights, OutputError.
         """
-        place = self._claim(name, expert)
+        place = self._claim(self._places.get((name, expert)), name)
         if array.shape != place.shape:
             raise BadRequest(f"{name} has shape {place.shape}, got {array.shape}")
         if not np.isfinite(array).all():
@@ -177,11 +186,9 @@ class CalibratedWriter:
             raise
         self._directory.__exit__(kind, error, trace)
 
-    def _claim(self, name: str, expert: int | None) -> Place:
-        place = self._places.get((name, expert))
+    def _claim(self, place: Place | None, name: str) -> Place:
         if place is None:
-            one = "" if expert is None else f", expert {expert},"
-            raise BadRequest(f"a {self._config.family.class_name} of this config has no {name}{one} to write")
+            raise BadRequest(f"a {self._config.family.class_name} of this config has no {name} to write")
         if place.stored in self._written:
             raise BadRequest(f"{name} was written already")
         self._written.add(place.stored)

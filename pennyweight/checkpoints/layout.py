@@ -124,13 +124,13 @@ def packed(suffix: str, array: NDArray[Any], format: BlockFormat | None = None) 
 
 
 def packed_scale(suffix: str, scale: NDArray[np.float32]) -> PackedTensor:
-    """Scales in 16 bits without rounding: F16, else BF16; F32 where neither holds them all."""
+    """Scales in 16 bits without rounding: F16, else BF16. Raises: BadRequest where neither holds them all."""
     with np.errstate(over="ignore"):
         half = scale.astype(np.float16)
     if np.array_equal(half.astype(np.float32), scale):
         return packed(suffix, half)
     bits = np.ascontiguousarray(scale, np.float32).view(np.uint32)
-    if not (bits & 0xFFFF).any():
-        words = (bits >> 16).astype(np.uint16)
-        return PackedTensor(suffix=suffix, shape=scale.shape, format=formats.get("BF16"), data=words.view(np.uint8))
-    return packed(suffix, np.ascontiguousarray(scale, np.float32))
+    if (bits & 0xFFFF).any():
+        raise BadRequest("its scales need 32 bits, this layout stores 16; quantize again, rounding the scales first")
+    words = (bits >> 16).astype(np.uint16)
+    return PackedTensor(suffix=suffix, shape=scale.shape, format=formats.get("BF16"), data=words.view(np.uint8))
