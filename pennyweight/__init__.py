@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from pennyweight.jobs.bench import bench as bench
     from pennyweight.jobs.calibrate import calibrate as calibrate
     from pennyweight.jobs.compare import compare as compare
+    from pennyweight.jobs.convert import convert as convert
     from pennyweight.jobs.demo import demo as demo
     from pennyweight.jobs.imatrix import imatrix as imatrix
     from pennyweight.jobs.inspect import inspect as inspect
+    from pennyweight.jobs.lint import lint as lint
     from pennyweight.jobs.perplexity import perplexity as perplexity
     from pennyweight.jobs.plan import plan as plan
     from pennyweight.jobs.quantize import quantize as quantize
@@ -30,9 +32,11 @@ VERBS = (
     "bench",
     "calibrate",
     "compare",
+    "convert",
     "demo",
     "imatrix",
     "inspect",
+    "lint",
     "perplexity",
     "plan",
     "quantize",

@@ -12,7 +12,9 @@ TO_HELP = "gptq (version 1: symmetric, or no zero point 0), gptq_v2, awq (4 bits
 
 
 def convert(
-    source: Annotated[str, typer.Argument(metavar="A", help="A GPTQ, AWQ or compressed-tensors directory, or user/repo.")],
+    source: Annotated[
+        str, typer.Argument(metavar="A", help="A GPTQ, AWQ or compressed-tensors directory, or user/repo.")
+    ],
     output: Annotated[Path, typer.Argument(metavar="B", help="The directory to write; not there yet, or empty.")],
     to: Annotated[str, typer.Option("--to", metavar="LAYOUT", help=TO_HELP)],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -14,9 +14,11 @@ from pennyweight.cli import (
     bench,
     calibrate,
     compare,
+    convert,
     demo,
     imatrix,
     inspect,
+    lint,
     perplexity,
     plan,
     quantize,
@@ -40,6 +42,8 @@ app = typer.Typer(
 app.command()(plan.plan)
 app.command()(quantize.quantize)
 app.command()(inspect.inspect)
+app.command()(lint.lint)
+app.command()(convert.convert)
 app.command()(imatrix.imatrix)
 app.command()(bench.bench)
 app.command()(perplexity.perplexity)

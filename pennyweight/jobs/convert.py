@@ -1,4 +1,4 @@
-"""convert: a calibrated checkpoint in another layout with the same codes; nothing is rounded again, or it is refused."""
+"""convert: a calibrated checkpoint in another layout, code for code; nothing is rounded again, or it is refused."""
 
 import time
 from collections.abc import Sequence
@@ -63,8 +63,8 @@ def convert(source: str, output: str | Path, to: str) -> ConvertResult:
     for module in modules:
         if module.tensors[0].name.endswith(".weight"):
             raise BadRequest(
-                f"{module.name} is {module.scheme.label} for a runtime that rounds activations too; {layout.name} is for "
-                "weights alone, so the result would compute something else"
+                f"{module.name} is {module.scheme.label} for runtimes that round activations too; {layout.name} is "
+                "for weights alone, so the result would compute something else"
             )
         why = layout.refusal(module.scheme, *module.shape)
         if why:

@@ -50,7 +50,7 @@ def missing_and_unknown(directory: Directory) -> Iterator[Finding]:
             level="error",
             check="unexpected",
             where=unknown[0],
-            message=f"{len(unknown)} tensors that a {directory.config.family.class_name} does not have: {some(unknown)}",
+            message=f"{len(unknown)} tensors a {directory.config.family.class_name} does not have: {some(unknown)}",
             advice="loaders drop such tensors silently, and what they stood for is lost",
         )
 
@@ -101,7 +101,9 @@ def _unnamed(directory: Directory, key: str | None, names: Sequence[str]) -> Ite
     """Linear layers that are not quantized, and that nothing says so of."""
     if key is None and directory.quantization.get("quant_method") not in ("compressed-tensors", "awq"):
         return
-    plain = [p.module for p in directory.places() if p.is_linear and p.stored in directory.stored and _is_plain(p, directory)]
+    plain = [
+        p.module for p in directory.places() if p.is_linear and p.stored in directory.stored and _is_plain(p, directory)
+    ]
     # The output and the experts' router stay as they are with most loaders, named or not.
     left = [m for m in plain if m != "lm_head" and not m.endswith(".gate") and not any(_matches(n, m) for n in names)]
     if left:
@@ -109,7 +111,7 @@ def _unnamed(directory: Directory, key: str | None, names: Sequence[str]) -> Ite
             level="error",
             check="ignore",
             where=left[0],
-            message=f"{len(left)} linear layers are not quantized, and {key or 'ignore'} does not name them: {some(left)}",
+            message=f"{len(left)} linear layers are neither quantized nor named by {key or 'ignore'}: {some(left)}",
             advice=f"add them to {key or 'ignore'}; loaders look for packed tensors there",
         )
 

@@ -35,8 +35,8 @@ def zero_points(directory: Directory) -> Iterator[Finding]:
             level="error",
             check="zero points",
             where=f"{names[0]}.qzeros",
-            message=f"checkpoint_format says version {stated}, but the zero points are version {found}'s: loaders will be "
-            "off by one step everywhere",
+            message=f"checkpoint_format says version {stated}, but the zero points are version {found}'s: loaders will "
+            "be off by one step everywhere",
             advice="`pennyweight convert` writes it rightly: this package reads what is stored",
         )
     elif said.get("sym") is False and stated == 1:
@@ -83,8 +83,8 @@ def packing_era(directory: Directory) -> Iterator[Finding]:
                 level="warning",
                 check="packing",
                 where=f"{module.name}.weight_packed",
-                message=f"{module.scheme.bits}-bit codes are packed densely, as compressed-tensors does since 0.17: older "
-                "versions cannot load them",
+                message=f"{module.scheme.bits}-bit codes are packed densely, as compressed-tensors does since 0.17: "
+                "older versions cannot load them",
                 advice="the runtime needs compressed-tensors 0.17 or newer",
             )
             return
@@ -97,8 +97,8 @@ def transforms(directory: Directory) -> Iterator[Finding]:
             level="error",
             check="transforms",
             where="",
-            message="transform_config asks for rotations at run time, which transformers (5.23) ignores without an error: "
-            "its output is garbage",
+            message="transform_config asks for rotations at run time, which transformers (5.23) ignores without an "
+            "error: its output is garbage",
             advice="use a checkpoint whose rotations are fused into the weights",
         )
 

@@ -32,9 +32,7 @@ class Support:
     source: str
 
 
-def support(
-    quantization: Mapping[str, Any], modules: Sequence[PackedModule], act_ordered: bool
-) -> tuple[Support, ...]:
+def support(quantization: Mapping[str, Any], modules: Sequence[PackedModule], act_ordered: bool) -> tuple[Support, ...]:
     """The table for one directory."""
     method = quantization.get("quant_method") if quantization else "none"
     schemes = {module.scheme for module in modules}
@@ -49,7 +47,11 @@ GGUF = (
         runtime="vLLM", version="0.32.0", loads="GPU", why="through the plugin vllm-gguf-plugin", source=DOCUMENTED
     ),
     Support(
-        runtime="transformers", version="5.24", loads="yes", why="turned back into float32 on loading", source=DOCUMENTED
+        runtime="transformers",
+        version="5.24",
+        loads="yes",
+        why="turned back into float32 on loading",
+        source=DOCUMENTED,
     ),
     Support(runtime="SGLang", version="0.5", loads="GPU", why="--quantization gguf", source=DOCUMENTED),
     Support(runtime="TGI", version="3.3", loads="no", why="its llama.cpp backend alone reads GGUF", source=DOCUMENTED),

@@ -37,9 +37,7 @@ def float_tensors(stored: Mapping[str, StoredTensor]) -> list[StoredTensor]:
     return [tensor for tensor in stored.values() if tensor.format in _FLOATS and tensor.row_bytes]
 
 
-def values(
-    tensors: Sequence[StoredTensor], everything: bool, advance: Callable[[int], None]
-) -> Iterator[Finding]:
+def values(tensors: Sequence[StoredTensor], everything: bool, advance: Callable[[int], None]) -> Iterator[Finding]:
     """Look at every scale, and at samples of the other tensors (at all of them where `everything`)."""
     for tensor in tensors:
         is_scale = tensor.name.endswith(SCALES)
