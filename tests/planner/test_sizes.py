@@ -1,13 +1,65 @@
-"""Exact bytes of tensors: against published files' sizes and llama.cpp's own quantized embedded model."""
+"""Exact bytes of tensors: against published files, and against what llama-quantize made of small models."""
 
+from pathlib import Path
+
+import pytest
+
+from pennyweight.core.errors import BadRequest
 from pennyweight.models import catalogue
 from pennyweight.models.describe import anatomy_from_config
+from pennyweight.planner.resolve import resolve
 from pennyweight.planner.sizes import bits_per_weight, sized_tensors, total_bytes
-from pennyweight.recipes.file_types import get_file_type
+from pennyweight.recipes.file_types import ALL, get_file_type
+from tests.tiny_gguf import write_tiny_gguf
+
+
+PUBLISHED = (
+    ("Qwen3-8B", "Q4_K_M", 5_027_783_488, "Qwen/Qwen3-8B-GGUF"),
+    ("Qwen3-14B", "Q4_K_M", 9_001_752_960, "Qwen/Qwen3-14B-GGUF"),
+    ("Meta-Llama-3-8B", "Q4_K_M", 4_920_734_272, "bartowski/Meta-Llama-3-8B-Instruct-GGUF"),
+    ("Llama-3.2-3B", "Q4_K_M", 2_019_377_696, "bartowski/Llama-3.2-3B-Instruct-GGUF"),
+    ("gemma-3-4b", "Q4_K_M", 2_489_757_856, "ggml-org/gemma-3-4b-it-GGUF"),
+)
+"""Model, type, bytes of the whole file, repository on the Hugging Face Hub: of models whose mix has not changed since.
+(A fused QKV has: Phi files of before 2026 are larger.)"""
 
 
 def test_qwen3_8b_q4_k_m_to_the_byte_of_its_tensors() -> None:
-    model = catalogue.get("Qwen3-8B")
-    tensors = sized_tensors(anatomy_from_config(model.fields, name=model.name), get_file_type("Q4_K_M"))
+    tensors = sized_tensors(resolve("Qwen3-8B"), get_file_type("Q4_K_M"))
     assert total_bytes(tensors) == 5_021_827_072
     assert round(bits_per_weight(tensors), 2) == 4.9
+
+
+@pytest.mark.parametrize(("name", "file_type", "file_bytes", "repository"), PUBLISHED)
+def test_a_published_file_is_its_tensors_and_a_vocabulary(
+    name: str, file_type: str, file_bytes: int, repository: str
+) -> None:
+    tensors = sized_tensors(resolve(name), get_file_type(file_type))
+    rest = file_bytes - total_bytes(tensors)
+    # 20 to 65 bytes for each token (its text, its merge or score, its type), some 60 bytes for each tensor.
+    assert 20 < rest / resolve(name).shape.vocabulary_size < 65, (repository, rest)
+
+
+def test_two_files_of_one_vocabulary_have_the_same_rest() -> None:
+    rests = {
+        name: file_bytes - total_bytes(sized_tensors(resolve(name), get_file_type(file_type)))
+        for name, file_type, file_bytes, _ in PUBLISHED
+    }
+    # 44 more tensors of about 60 bytes each in the header, nothing else.
+    assert abs(rests["Qwen3-14B"] - rests["Qwen3-8B"]) < 44 * 80
+
+
+def test_an_existing_quantized_file_is_planned_as_it_is(tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", format="Q8_0")
+    anatomy = resolve(str(path))
+    with pytest.raises(BadRequest, match="is Q8_0 already"):
+        sized_tensors(anatomy, get_file_type("Q4_K_M"))
+    assert {t.format for t in sized_tensors(anatomy)} == {"F32", "Q8_0"}
+
+
+@pytest.mark.slow
+def test_every_model_of_the_catalogue_has_a_size_in_every_type() -> None:
+    for model in catalogue.ALL:
+        anatomy = anatomy_from_config(model.fields, name=model.name)
+        sizes = {t.name: total_bytes(sized_tensors(anatomy, t)) for t in ALL if t.is_quantized}
+        assert sizes["Q2_K"] < sizes["Q4_K_M"] <= sizes["Q5_K_M"] <= sizes["Q6_K"] <= sizes["Q8_0"], model.name
