@@ -44,12 +44,16 @@ _NANO3_BLOCKS = "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME"
 
 
 def _gemma2(size: str, *counts: int, head: int = 256) -> Row:
-    fields = {"vocab_size": 256_000, "head_dim": head, "sliding_window": 4096} | positions(8192)
+    fields: dict[str, Any] = {"vocab_size": 256_000, "head_dim": head, "sliding_window": 4096} | positions(8192)
     return row(f"google/gemma-2-{size}", "Gemma2ForCausalLM", *counts, **fields)
 
 
 def _gemma3(size: str, *counts: int, head: int = 256, sees: bool = True) -> Row:
-    fields = {"vocab_size": 262_208 if sees else 262_144, "head_dim": head, "sliding_window": 1024 if sees else 512}
+    fields: dict[str, Any] = {
+        "vocab_size": 262_208 if sees else 262_144,
+        "head_dim": head,
+        "sliding_window": 1024 if sees else 512,
+    }
     fields |= positions(131_072 if sees else 32_768)
     if not sees:
         return row(f"google/gemma-3-{size}", "Gemma3ForCausalLM", *counts, **fields)
@@ -59,12 +63,17 @@ def _gemma3(size: str, *counts: int, head: int = 256, sees: bool = True) -> Row:
 
 def _phi(name: str, *counts: int, vocabulary: int = 32_064, context: int, **fields: Any) -> Row:
     long = {"rope_scaling": {"type": "longrope", "original_max_position_embeddings": 4096}} if context > 99_999 else {}
-    fields = {"vocab_size": vocabulary} | positions(context) | long | fields
+    fields: dict[str, Any] = {"vocab_size": vocabulary} | positions(context) | long | fields
     return row(f"microsoft/{name}", "Phi3ForCausalLM", *counts, **fields)
 
 
 def _gpt_oss(size: str, blocks: int, experts: int) -> Row:
-    fields = {"vocab_size": 201_088, "head_dim": 64, "num_local_experts": experts, "num_experts_per_tok": 4}
+    fields: dict[str, Any] = {
+        "vocab_size": 201_088,
+        "head_dim": 64,
+        "num_local_experts": experts,
+        "num_experts_per_tok": 4,
+    }
     fields |= {"sliding_window": 128} | positions(131_072) | yarn(32.0, 4096)
     return row(f"openai/gpt-oss-{size}", "GptOssForCausalLM", 2880, 2880, blocks, 64, 8, **fields)
 
@@ -85,7 +94,12 @@ def _olmo2(name: str, *counts: int) -> Row:
 
 def _granite(size: str, *counts: int, experts: int = 0, used: int = 0, shared: int, states: int) -> Row:
     kinds = ["attention" if block in (5, 15, 25, 35) else "mamba" for block in range(40)]
-    fields = {"layer_types": kinds, "vocab_size": 100_352, "tie_word_embeddings": True, **positions(131_072)}
+    fields: dict[str, Any] = {
+        "layer_types": kinds,
+        "vocab_size": 100_352,
+        "tie_word_embeddings": True,
+        **positions(131_072),
+    }
     fields |= {"num_local_experts": experts, "num_experts_per_tok": used, "shared_intermediate_size": shared}
     fields |= {"mamba_n_heads": states, "mamba_expand": 2, "mamba_d_conv": 4, "mamba_d_state": 128, "mamba_n_groups": 1}
     return row(f"ibm-granite/granite-4.0-h-{size}", "GraniteMoeHybridForCausalLM", *counts, **fields)
