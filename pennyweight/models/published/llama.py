@@ -23,22 +23,22 @@ _NEXT = {
 def _llama3(name: str, *counts: int, factor: float, head: int = 128, tied: bool = False) -> Row:
     scaling = {"rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     scaling |= {"original_max_position_embeddings": 8192}
-    fields: dict[str, Any] = {"head_dim": head, "rope_scaling": scaling, "tie_word_embeddings": tied}
+    fields = {"head_dim": head, "rope_scaling": scaling, "tie_word_embeddings": tied}
     return row(f"meta-llama/{name}", "LlamaForCausalLM", *counts, **_LLAMA3, **positions(131_072), **fields)
 
 
 def _llama2(size: str, *counts: int) -> Row:
-    fields: dict[str, Any] = {"vocab_size": 32_000} | positions(4096)
+    fields = {"vocab_size": 32_000} | positions(4096)
     return row(f"meta-llama/Llama-2-{size.lower()}-hf", "LlamaForCausalLM", *counts, name=f"Llama-2-{size}", **fields)
 
 
 def _mistral(repository: str, *counts: int, vocabulary: int, context: int, name: str = "") -> Row:
-    fields: dict[str, Any] = {"vocab_size": vocabulary, "head_dim": 128, "rope_theta": 1_000_000.0} | positions(context)
+    fields = {"vocab_size": vocabulary, "head_dim": 128, "rope_theta": 1_000_000.0} | positions(context)
     return row(f"mistralai/{repository}", "MistralForCausalLM", *counts, name=name, **fields)
 
 
 def _mixtral(size: str, *counts: int, context: int) -> Row:
-    fields: dict[str, Any] = {
+    fields = {
         "vocab_size": 32_000,
         "num_local_experts": 8,
         "num_experts_per_tok": 2,

@@ -63,8 +63,8 @@ def _gemma3(size: str, *counts: int, head: int = 256, sees: bool = True) -> Row:
 
 def _phi(name: str, *counts: int, vocabulary: int = 32_064, context: int, **fields: Any) -> Row:
     long = {"rope_scaling": {"type": "longrope", "original_max_position_embeddings": 4096}} if context > 99_999 else {}
-    fields: dict[str, Any] = {"vocab_size": vocabulary} | positions(context) | long | fields
-    return row(f"microsoft/{name}", "Phi3ForCausalLM", *counts, **fields)
+    named: dict[str, Any] = {"vocab_size": vocabulary} | positions(context) | long | fields
+    return row(f"microsoft/{name}", "Phi3ForCausalLM", *counts, **named)
 
 
 def _gpt_oss(size: str, blocks: int, experts: int) -> Row:
@@ -94,7 +94,7 @@ def _olmo2(name: str, *counts: int) -> Row:
 
 def _granite(size: str, *counts: int, experts: int = 0, used: int = 0, shared: int, states: int) -> Row:
     kinds = ["attention" if block in (5, 15, 25, 35) else "mamba" for block in range(40)]
-    fields: dict[str, Any] = {
+    fields = {
         "layer_types": kinds,
         "vocab_size": 100_352,
         "tie_word_embeddings": True,

@@ -47,7 +47,7 @@ def _qwen3_moe(size: str, *counts: int, experts: int = 128, width: int = 768, co
 
 
 def _qwen2(repository: str, *counts: int, context: int, vocabulary: int = 152_064, tied: bool = False) -> Row:
-    fields: dict[str, Any] = {
+    fields = {
         "vocab_size": vocabulary,
         "rope_theta": 1_000_000.0,
         "tie_word_embeddings": tied,
