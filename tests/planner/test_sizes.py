@@ -12,7 +12,6 @@ from pennyweight.planner.sizes import bits_per_weight, sized_tensors, total_byte
 from pennyweight.recipes.file_types import ALL, get_file_type
 from tests.tiny_gguf import write_tiny_gguf
 
-
 PUBLISHED = (
     ("Qwen3-8B", "Q4_K_M", 5_027_783_488, "Qwen/Qwen3-8B-GGUF"),
     ("Qwen3-14B", "Q4_K_M", 9_001_752_960, "Qwen/Qwen3-14B-GGUF"),
