@@ -1,0 +1,160 @@
+"""Bullets drawn from a model: each ends in pages that exist, because a grammar lets it end in nothing else.
+
+    - The scales of the market were wrong by a third. [p. 3, 17]
+
+A bullet has a budget of tokens. One that has not come to its pages by then is cut, marked …, and its pages are asked for.
+"""
+
+import codecs
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pennyweight.core.errors import DoesNotFit
+from pennyweight.jobs.speaking import Speaker
+from pennyweight.runtimes.llama_cpp import Sampling
+from pennyweight.runtimes.llama_cpp.sampler import Sampler
+from pennyweight.runtimes.llama_cpp.session import Clock
+
+OnText = Callable[[str], None]
+Advance = Callable[[int], None]
+
+OPENING, PAGES, MOST_PAGES = "- ", " [p. ", 3
+_CLOSED = re.compile(r"^(.*) \[p\. (\d+(?:, \d+)*)\]$", re.DOTALL)
+PAGES_TOKENS = 32
+"""Room that a list of pages takes at most, brackets and a mark of a cut included, in a vocabulary of single letters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bullet:
+    """One point of a summary, and the pages it names: in order, each once, all of them in the paper."""
+
+    text: str
+    pages: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.text}{PAGES}{', '.join(map(str, self.pages))}]"
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What a summary took so far, all prompts together."""
+
+    prompt_tokens: int = 0
+    prompt_seconds: float = 0.0
+    output_tokens: int = 0
+    decode_tokens: int = 0
+    decode_seconds: float = 0.0
+
+    def add(self, clock: Clock) -> None:
+        """One more clock's counts."""
+        self.prompt_tokens += clock.prompt_tokens
+        self.prompt_seconds += clock.prompt_seconds
+        self.output_tokens += clock.output_tokens
+        self.decode_tokens += clock.decode_tokens
+        self.decode_seconds += clock.decode_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What to draw: `count` bullets of at most `tokens` tokens each, naming pages of `pages`."""
+
+    count: int
+    tokens: int
+    pages: tuple[int, ...]
+    sampling: Sampling
+
+    @property
+    def room(self) -> int:
+        """Tokens of context that the answer may take."""
+        return self.count * (self.tokens + PAGES_TOKENS)
+
+
+def page_grammar(pages: Iterable[int]) -> str:
+    """GBNF rules `page` and `pages`: one to three of these numbers, told digit by digit, however many they are."""
+    numbers = sorted({str(page) for page in pages})
+    return f'page ::= {_trie(numbers)}\npages ::= page (", " page){{0,{MOST_PAGES - 1}}} "]"\n'
+
+
+def _trie(words: list[str]) -> str:
+    """An expression that matches exactly `words`, which share no long list of alternatives."""
+    branches = []
+    for letter in sorted({word[0] for word in words if word}):
+        rest = [word[1:] for word in words if word.startswith(letter)]
+        tail = [word for word in rest if word]
+        optional = "?" if "" in rest and tail else ""
+        branches.append(f'"{letter}"' + (f" {_trie(tail)}{optional}" if tail else ""))
+    return f"( {' | '.join(branches)} )"
+
+
+def bullet_grammar(pages: Iterable[int]) -> str:
+    """GBNF of a bullet after its dash: a line without brackets, then its pages."""
+    return f'root ::= [^\\n\\r\\t \\[\\]-] [^\\n\\r\\t\\[\\]]+ "{PAGES}" pages\n{page_grammar(pages)}'
+
+
+def draw_bullets(
+    speaker: Speaker,
+    prompt: NDArray[np.int32],
+    wanted: Wanted,
+    tally: Tally,
+    *,
+    on_text: OnText = lambda text: None,
+    advance: Advance = lambda tokens: None,
+) -> tuple[Bullet, ...]:
+    """Read `prompt` and draw the bullets after it. Raises: DoesNotFit, BadRequest."""
+    clock = Clock()
+    speaker.session.read(np.concatenate([prompt, _tokens(speaker, OPENING)]), clock, advance)
+    tally.add(clock)
+    bullets = []
+    for number in range(wanted.count):
+        on_text(OPENING)
+        bullet, last = _draw(speaker, wanted, tally, on_text)
+        bullets.append(bullet)
+        on_text("\n")
+        if number + 1 < wanted.count:
+            speaker.session.extend([last, *_tokens(speaker, f"\n{OPENING}")])
+    return tuple(bullets)
+
+
+def _draw(speaker: Speaker, wanted: Wanted, tally: Tally, on_text: OnText) -> tuple[Bullet, int]:
+    """The bullet, and its last token, which the session has not read yet."""
+    text, last = _spoken(speaker, bullet_grammar(wanted.pages), wanted, tally, on_text)
+    if "[" not in text:
+        on_text(f"…{PAGES}")
+        speaker.session.extend([last, *_tokens(speaker, f"…{PAGES}")])
+        listed, last = _spoken(speaker, f"root ::= pages\n{page_grammar(wanted.pages)}", wanted, tally, on_text)
+        text = f"{text.rstrip()}…{PAGES}{listed}"
+    found = _CLOSED.match(text)
+    if not found:
+        raise DoesNotFit(f"the context of {speaker.n_ctx:,} tokens was full inside a bullet; raise -c")
+    pages = tuple(sorted({int(page) for page in found[2].split(", ")}))
+    return Bullet(text=" ".join(found[1].split()), pages=pages), last
+
+
+def _spoken(
+    speaker: Speaker, grammar: str, wanted: Wanted, tally: Tally, on_text: OnText
+) -> tuple[str, int]:
+    """Text drawn under `grammar` until its pages are closed, or its words have taken their tokens; and the last token.
+
+    A list that has begun is always told to its end: it is a few tokens long, for which `Wanted.room` has room.
+    """
+    clock, text, last = Clock(), "", -1
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    sampling = replace(wanted.sampling, seed=wanted.sampling.seed + tally.output_tokens)
+    in_list = grammar.startswith("root ::= pages")
+    with Sampler(speaker.vocabulary, sampling, grammar) as sampler:
+        for token in speaker.session.answer(sampler, None, clock):
+            piece, last = decoder.decode(speaker.vocabulary.piece(token)), token
+            text += piece
+            on_text(piece)
+            if text.endswith("]") or (clock.output_tokens >= wanted.tokens and "[" not in text and not in_list):
+                break
+    tally.add(clock)
+    return text, last
+
+
+def _tokens(speaker: Speaker, text: str) -> NDArray[np.int32]:
+    return speaker.vocabulary.tokenize(text)

@@ -1,0 +1,101 @@
+"""Lines as they are printed → running text: hyphens mended, running heads and page numbers gone, references left out."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+
+_REPEATS, _FEWEST = 0.3, 3
+"""A head repeats on this share of the pages, and on at least this many."""
+
+_EDGE = 2
+"""Lines at the top and at the bottom of a page where heads and numbers stand."""
+
+_HYPHEN = re.compile(r"(?<=\w)[-\u2010\u00ad]\n(?=[a-zß-öø-ÿ])")
+_NUMBER_ALONE = re.compile(r"(?:page\s+)?[-–\s]*(?:\d{1,4}|[ivxlc]{1,7})[-–\s]*(?:\s*(?:of|/)\s*\d{1,4})?", re.IGNORECASE)  # noqa: RUF001
+_REFERENCES = re.compile(
+    r"^(?:\d+\.?\s+|[IVX]+\.\s+)?(?:references|bibliography|works cited|literature cited|literatur(?:verzeichnis)?"
+    r"|références|bibliographie|referencias)\s*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_AFTER = re.compile(r"^(?:appendix|appendices|anhang|annexe|supplement(?:ary)?\b.*|[A-H][. ]\s*[A-Z][\w ]{3,60})\s*.*$", re.IGNORECASE | re.MULTILINE)
+_LIGATURES = {ord(letter): unicodedata.normalize("NFKC", letter) for letter in "ﬀﬁﬂﬃﬄﬅﬆ"}
+
+
+def without_heads(pages: Sequence[str]) -> list[str]:
+    """Pages of lines without running heads, running feet and page numbers.
+
+    A line at a page's edge is one where the same words, digits aside, stand at the same edge of many pages; a number
+    alone at an edge always is.
+    """
+    split = [page.split("\n") for page in pages]
+    wanted = max(_FEWEST, round(_REPEATS * len(pages)))
+    repeated = {
+        edge: {words for words, times in Counter(w for lines in split for w in _edge(lines, edge)).items() if times >= wanted}
+        for edge in (True, False)
+    }
+    return ["\n".join(_stripped(lines, repeated)) for lines in split]
+
+
+def _edge(lines: Sequence[str], top: bool) -> set[str]:
+    """The shapes of the lines at one edge."""
+    filled = [line for line in lines if line.strip()]
+    return {_shape(line) for line in (filled[:_EDGE] if top else filled[-_EDGE:])}
+
+
+def _shape(line: str) -> str:
+    return re.sub(r"\d+", "#", " ".join(line.split()).lower())
+
+
+def _stripped(lines: list[str], repeated: dict[bool, set[str]]) -> list[str]:
+    filled = [i for i, line in enumerate(lines) if line.strip()]
+    heads = [i for i in filled[:_EDGE] if _is_edge(lines[i], repeated[True])]
+    feet = [i for i in filled[-_EDGE:] if _is_edge(lines[i], repeated[False])]
+    gone = {*heads, *feet}
+    return [line for i, line in enumerate(lines) if i not in gone]
+
+
+def _is_edge(line: str, repeated: set[str]) -> bool:
+    return _shape(line) in repeated or _NUMBER_ALONE.fullmatch(line.strip()) is not None
+
+
+def running_text(lines: str) -> str:
+    """Printed lines as paragraphs: ligatures and broken words mended, line ends that mean nothing gone."""
+    text = _HYPHEN.sub("", lines.translate(_LIGATURES).replace("\r\n", "\n"))
+    text = "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc")
+    paragraphs = (" ".join(part.split()) for part in re.split(r"\n\s*\n", text))
+    return "\n\n".join(part for part in paragraphs if part)
+
+
+def without_references(pages: Sequence[str]) -> tuple[list[str], tuple[int, int] | None]:
+    """Pages of lines without the list of references: from its heading, in the second half, to an appendix or the end.
+
+    Returns: the pages, and the indices of the first and last page that lost something; None where none did.
+    """
+    start = _last_heading(pages)
+    if start is None:
+        return list(pages), None
+    first, offset = start
+    kept = [*pages[:first], pages[first][:offset]]
+    for index in range(first, len(pages)):
+        after = _AFTER.search(pages[index], offset if index == first else 0)
+        if after and not _looks_cited(pages[index][after.start() : after.start() + 200]):
+            tail = pages[index][after.start() :]
+            kept = [*kept[:-1], kept[-1] + tail] if index == first else [*kept, tail]
+            return [*kept, *pages[index + 1 :]], (first, index)
+        if index > first:
+            kept.append("")
+    return kept, (first, len(pages) - 1)
+
+
+def _last_heading(pages: Sequence[str]) -> tuple[int, int] | None:
+    for index in range(len(pages) - 1, len(pages) // 2 - 1, -1):
+        found = list(_REFERENCES.finditer(pages[index]))
+        if found:
+            return index, found[-1].start()
+    return None
+
+
+def _looks_cited(text: str) -> bool:
+    """Whether this is an entry of the list itself: `A. Author, …, 2019.`"""
+    return re.search(r"\b(?:19|20)\d\d\b", text.split("\n", 1)[0]) is not None

@@ -1,0 +1,63 @@
+"""PDF → pages of lines, through pypdf."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pennyweight.core.errors import FormatError, Missing
+from pennyweight.pipeline.paper.columns import Fragment, in_columns
+
+Advance = Callable[[int], None]
+Total = Callable[[int], None]
+
+
+def open_pdf(path: Path) -> Any:
+    """pypdf's reader. Raises: Missing; FormatError for what is broken, or encrypted with a password."""
+    try:
+        from pypdf import PdfReader
+    except ImportError as error:
+        raise Missing("PDF needs pypdf: pip install pypdf") from error
+    try:
+        reader = PdfReader(path)
+        locked = reader.is_encrypted and not reader.decrypt("")
+        if not locked:
+            len(reader.pages)
+    except Exception as error:  # hostile files raise anything: recursion, keys, types, pypdf's own
+        if "cryptography" in str(error):
+            raise FormatError(f"{path} is encrypted with AES; qpdf --decrypt {path} open.pdf makes a copy without") from error
+        raise FormatError(f"{path} is no PDF that can be read: {_reason(error)}") from error
+    if locked:
+        raise FormatError(f"{path} is encrypted with a password; qpdf --decrypt --password=… makes a copy without")
+    return reader
+
+
+def pdf_lines(reader: Any, path: Path, advance: Advance) -> list[str]:
+    """The lines of every page, in reading order. Raises: FormatError where every page is broken."""
+    pages, errors = [], []
+    for page in reader.pages:
+        try:
+            pages.append(_page_lines(page))
+        except Exception as error:  # one broken page does not take the others with it
+            errors.append(error)
+            pages.append("")
+        advance(1)
+    if pages and len(errors) == len(pages):
+        raise FormatError(f"{path} is no PDF that can be read: {_reason(errors[0])}")
+    return pages
+
+
+def _page_lines(page: Any) -> str:
+    fragments: list[Fragment] = []
+
+    def visit(text: str, transform: Any, matrix: Any, font: Any, size: float) -> None:
+        if text.strip() and len(text) < 1000:
+            x = matrix[4] * transform[0] + matrix[5] * transform[2] + transform[4]
+            y = matrix[4] * transform[1] + matrix[5] * transform[3] + transform[5]
+            fragments.append(Fragment(text=text, x=float(x), y=float(y), size=abs(float(size)) or 10.0))
+
+    told = page.extract_text(visitor_text=visit) or ""
+    return in_columns(fragments, float(page.mediabox.width)) or told
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

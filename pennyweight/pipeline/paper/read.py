@@ -1,0 +1,99 @@
+"""PAPER, as a user writes it → its text: what it is, is seen from its first bytes and its suffix."""
+
+import re
+from pathlib import Path
+
+from pennyweight.core.errors import BadRequest, FormatError
+from pennyweight.core.progress import progress_bar
+from pennyweight.pipeline.paper.clean import running_text, without_heads, without_references
+from pennyweight.pipeline.paper.document import Page, Paper, paginate
+from pennyweight.pipeline.paper.html import html_text
+from pennyweight.pipeline.paper.pdf import open_pdf, pdf_lines
+
+MOST_BYTES = 1 << 30
+_MARKDOWN, _HTML = {".md", ".markdown"}, {".html", ".htm", ".xhtml"}
+_BINARY = (b"PK\x03\x04", b"\x89PNG", b"\xff\xd8\xff", b"GGUF", b"\x1f\x8b", b"\xd0\xcf\x11\xe0")
+_LINK, _IMAGE = re.compile(r"(?<!!)\[([^\]]*)\]\([^)]*\)"), re.compile(r"!\[[^\]]*\]\([^)]*\)")
+
+
+def read_paper(path: str | Path, *, references: bool = False) -> Paper:
+    """Read a PDF, Markdown, HTML or plain text.
+
+    Args:
+        references: keep the list of references, which is otherwise left out of a PDF or text and said to be.
+
+    Raises: BadRequest (no such file, a URL, an empty file, another kind of file); FormatError (broken or encrypted PDF,
+        a PDF without text).
+    """
+    if re.match(r"[a-z][a-z0-9+.-]*://", str(path), re.IGNORECASE):
+        raise BadRequest(f"{path} is an address; fetch it first (curl -LO {path}) and give the file")
+    file = Path(path)
+    if not file.is_file():
+        raise BadRequest(f"{path}: {'is a directory' if file.is_dir() else 'no such file'}; a paper is wanted")
+    size = file.stat().st_size
+    if not 0 < size <= MOST_BYTES:
+        raise BadRequest(f"{path} is {'empty' if not size else 'larger than 1 GiB'}; a paper is wanted")
+    with file.open("rb") as opened:
+        start = opened.read(1024)
+    if b"%PDF-" in start:
+        return _pdf(file, references)
+    if file.suffix.lower() == ".pdf":
+        raise FormatError(f"{path} is no PDF: it does not start with %PDF-")
+    if start.startswith(_BINARY) or (b"\0" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff"))):
+        raise BadRequest(f"{path} is neither PDF, Markdown, HTML nor text")
+    return _text(file, references)
+
+
+def _pdf(path: Path, references: bool) -> Paper:
+    reader = open_pdf(path)
+    count = len(reader.pages)
+    with progress_bar("reading the paper", count, "pages") as advance:
+        lines = without_heads(pdf_lines(reader, path, advance))
+    if not any(page.strip() for page in lines):
+        raise FormatError(
+            f"{path}: {count} page{'s' * (count != 1)} and no text: scanned? ocrmypdf {path} with-text.pdf adds it"
+        )
+    return _paper(path, "PDF", lines, references)
+
+
+def _text(path: Path, references: bool) -> Paper:
+    text = _decoded(path.read_bytes())
+    if path.suffix.lower() in _HTML or re.match(r"\s*<(?:!doctype\s+html|html)\b", text[:500], re.IGNORECASE):
+        kind, text = "HTML", html_text(text)
+    elif path.suffix.lower() in _MARKDOWN:
+        kind, text = "Markdown", _LINK.sub(r"\1", _IMAGE.sub("", text))
+    else:
+        kind = "text"
+    if not text.strip():
+        raise BadRequest(f"{path} has no text")
+    paper = _paper(path, kind, [page.text for page in paginate(text)], references)
+    return paper
+
+
+def _paper(path: Path, kind: str, lines: list[str], references: bool) -> Paper:
+    notes, count = [], len(lines)
+    empty = [str(i) for i, page in enumerate(lines, 1) if not page.strip()]
+    if empty:
+        listed = ", ".join(empty[:8]) + (" …" if len(empty) > 8 else "")
+        notes.append(f"page{'s' * (len(empty) > 1)} {listed} of {count} {'have' if len(empty) > 1 else 'has'} no text")
+    if not references:
+        lines, cut = without_references(lines)
+        if cut:
+            first, last = cut[0] + 1, cut[1] + 1
+            where = f"page {first}" if first == last else f"pages {first} to {last}"
+            notes.append(f"the references ({where}) are left out; --references keeps them")
+    texts = [running_text(page) for page in lines]
+    pages = tuple(Page(number=i, text=text) for i, text in enumerate(texts, 1) if text)
+    if not pages:
+        raise FormatError(f"{path} has nothing but references; --references keeps them")
+    return Paper(source=str(path), kind=kind, pages=pages, page_count=count, notes=tuple(notes))
+
+
+def _decoded(data: bytes) -> str:
+    """UTF-8, UTF-16 where a mark says so, or Windows' Latin, which every byte string is."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
