@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pennyweight.jobs.quantize import quantize as quantize
     from pennyweight.jobs.results import results as results
     from pennyweight.jobs.run import run as run
+    from pennyweight.jobs.summarize import summarize as summarize
     from pennyweight.jobs.sweep import sweep as sweep
     from pennyweight.jobs.tasks import tasks as tasks
 
@@ -42,6 +43,7 @@ VERBS = (
     "quantize",
     "results",
     "run",
+    "summarize",
     "sweep",
     "tasks",
 )

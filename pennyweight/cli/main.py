@@ -24,6 +24,7 @@ from pennyweight.cli import (
     quantize,
     results,
     run,
+    summarize,
     sweep,
     tasks,
 )
@@ -51,6 +52,7 @@ app.command()(compare.compare)
 app.command()(sweep.sweep)
 app.command()(tasks.tasks)
 app.command()(run.run)
+app.command()(summarize.summarize)
 app.command()(calibrate.calibrate)
 app.command()(results.results)
 app.command()(demo.demo)

@@ -2,7 +2,7 @@
 
     - The scales of the market were wrong by a third. [p. 3, 17]
 
-A bullet has a budget of tokens. One that has not come to its pages by then is cut, marked …, and its pages are asked for.
+A bullet has a budget of tokens. One that has not come to its pages by then is cut, marked …, and asked for them.
 """
 
 import codecs
@@ -76,7 +76,8 @@ class Wanted:
 def page_grammar(pages: Iterable[int]) -> str:
     """GBNF rules `page` and `pages`: one to three of these numbers, told digit by digit, however many they are."""
     numbers = sorted({str(page) for page in pages})
-    return f'page ::= {_trie(numbers)}\npages ::= page (", " page){{0,{MOST_PAGES - 1}}} "]"\n'
+    more = min(MOST_PAGES, len(numbers)) - 1
+    return f'page ::= {_trie(numbers)}\npages ::= page (", " page){{0,{more}}} "]"\n'
 
 
 def _trie(words: list[str]) -> str:
@@ -115,13 +116,18 @@ def draw_bullets(
         bullets.append(bullet)
         on_text("\n")
         if number + 1 < wanted.count:
-            speaker.session.extend([last, *_tokens(speaker, f"\n{OPENING}")])
+            ending = PAGES.lstrip() + f"{wanted.pages[0]}]" if len(wanted.pages) == 1 else ""
+            speaker.session.extend([last, *_tokens(speaker, f"{ending}\n{OPENING}")])
     return tuple(bullets)
 
 
 def _draw(speaker: Speaker, wanted: Wanted, tally: Tally, on_text: OnText) -> tuple[Bullet, int]:
     """The bullet, and its last token, which the session has not read yet."""
     text, last = _spoken(speaker, bullet_grammar(wanted.pages), wanted, tally, on_text)
+    if len(wanted.pages) == 1:  # nothing is left to be chosen, so nothing is computed
+        bullet = Bullet(text=_words(text, cut="[" not in text), pages=wanted.pages)
+        on_text(str(bullet).removeprefix(text.split("[")[0].rstrip()))
+        return bullet, last
     if "[" not in text:
         on_text(f"…{PAGES}")
         speaker.session.extend([last, *_tokens(speaker, f"…{PAGES}")])
@@ -131,12 +137,14 @@ def _draw(speaker: Speaker, wanted: Wanted, tally: Tally, on_text: OnText) -> tu
     if not found:
         raise DoesNotFit(f"the context of {speaker.n_ctx:,} tokens was full inside a bullet; raise -c")
     pages = tuple(sorted({int(page) for page in found[2].split(", ")}))
-    return Bullet(text=" ".join(found[1].split()), pages=pages), last
+    return Bullet(text=_words(found[1]), pages=pages), last
 
 
-def _spoken(
-    speaker: Speaker, grammar: str, wanted: Wanted, tally: Tally, on_text: OnText
-) -> tuple[str, int]:
+def _words(text: str, *, cut: bool = False) -> str:
+    return " ".join(text.split("[")[0].split()) + "…" * cut
+
+
+def _spoken(speaker: Speaker, grammar: str, wanted: Wanted, tally: Tally, on_text: OnText) -> tuple[str, int]:
     """Text drawn under `grammar` until its pages are closed, or its words have taken their tokens; and the last token.
 
     A list that has begun is always told to its end: it is a few tokens long, for which `Wanted.room` has room.
@@ -150,7 +158,9 @@ def _spoken(
             piece, last = decoder.decode(speaker.vocabulary.piece(token)), token
             text += piece
             on_text(piece)
-            if text.endswith("]") or (clock.output_tokens >= wanted.tokens and "[" not in text and not in_list):
+            if text.endswith("]") or (len(wanted.pages) == 1 and "[" in text):
+                break
+            if clock.output_tokens >= wanted.tokens and "[" not in text and not in_list:
                 break
     tally.add(clock)
     return text, last

@@ -104,6 +104,15 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def memory_bytes() -> int:
+    """What this process holds in memory now, where the system says; else the most that it has held."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return peak_memory_bytes()
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
 @contextmanager
 def _llama_cpp_speaker(model: str, options: SpeakingOptions) -> Iterator[Speaker]:
     with runnable(model) as gguf, Model.load(gguf, n_gpu_layers=options.gpu_layers) as loaded:

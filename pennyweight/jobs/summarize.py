@@ -12,10 +12,17 @@ from numpy.typing import NDArray
 from pennyweight.checkpoints.open import open_checkpoint
 from pennyweight.core.errors import BadRequest, DoesNotFit
 from pennyweight.core.progress import progress_bar
-from pennyweight.jobs.bullets import Advance, Bullet, OnText, Tally, Wanted, draw_bullets
+from pennyweight.jobs.bullets import Bullet, OnText, Tally, Wanted, draw_bullets
 from pennyweight.jobs.fit import Fit, Predicted
 from pennyweight.jobs.scoring import Metric, Reading, identify, record, text_hash
-from pennyweight.jobs.speaking import Speaker, SpeakingOptions, peak_memory_bytes, speaker, vocabulary_of
+from pennyweight.jobs.speaking import (
+    Speaker,
+    SpeakingOptions,
+    memory_bytes,
+    peak_memory_bytes,
+    speaker,
+    vocabulary_of,
+)
 from pennyweight.jobs.summary_prompts import from_notes, part_of_many, whole
 from pennyweight.pipeline.paper.document import Paper
 from pennyweight.pipeline.paper.parts import Part, parts_of
@@ -34,6 +41,9 @@ BULLET_TOKENS = (28, 96)
 
 LEAST_TEXT = 64
 """Tokens of the paper that a prompt must have room for to be worth reading."""
+
+LIST_TOKENS = 8
+"""What a list of pages takes usually, for the prediction."""
 
 MARGIN = 8
 """Tokens kept free: BOS, and what a template adds around an answer."""
@@ -57,7 +67,12 @@ class SummaryOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What it took, beside what was predicted; seconds are those of reading and writing, loading not included."""
+    """What it took, beside what was predicted.
+
+    Attributes:
+        seconds: of reading and writing, loading not included.
+        memory_bytes: what this process held at its peak beyond what it held before the model was loaded.
+    """
 
     seconds: float
     memory_bytes: int
@@ -142,8 +157,8 @@ def summarize(
 ) -> SummaryResult:
     """Summarize PAPER with MODEL; predicted and measured go into the measurement store.
 
-    Raises: BadRequest, FormatError for a paper that cannot be read; DoesNotFit, before anything is loaded, for a context
-        that this machine or this model has no room for; and what loading MODEL raises.
+    Raises: BadRequest, FormatError for a paper that cannot be read; DoesNotFit, before anything is loaded, for a
+        context that this machine or this model has no room for; and what loading MODEL raises.
     """
     started = time.perf_counter()
     _check(options, loading)
@@ -156,6 +171,7 @@ def summarize(
         outline = _outline(read, vocabulary, fit, loading.ctx, options.bullets)
     predicted = fit.predict(outline.n_ctx, outline.prompt_tokens, outline.output_tokens, len(outline.parts) + 1)
     seed = secrets.randbits(32) if options.seed is None else options.seed
+    before = memory_bytes()
     with speaker(model, replace(loading, ctx=outline.n_ctx)) as loaded:
         watch.plan(outline, predicted, f"{loaded.engine}: {loaded.placement}")
         work = _Work(loaded, outline, Sampling(temperature=options.temperature, seed=seed), watch, started)
@@ -178,7 +194,7 @@ def summarize(
             predicted=predicted,
             measured=Measured(
                 seconds=work.seconds,
-                memory_bytes=peak_memory_bytes(),
+                memory_bytes=max(0, peak_memory_bytes() - before),
                 prompt_tokens=work.tally.prompt_tokens,
                 output_tokens=work.tally.output_tokens,
             ),
@@ -215,13 +231,11 @@ class _Work:
 
     def _notes(self, parts: Sequence[Part]) -> list[Bullet]:
         notes: list[Bullet] = []
+        self._watch.stage(f"noting what matters in {len(parts)} parts")
         with progress_bar("noting", len(parts), "parts") as advance:
             for number, part in enumerate(parts, 1):
-                pages = part.numbers
-                where = f"page {pages[0]}" if len(pages) == 1 else f"pages {pages[0]} to {pages[-1]}"
-                self._watch.stage(f"part {number} of {len(parts)}, {where}")
                 asked = part_of_many(part, number, len(parts), self._outline.notes)
-                notes += self._ask(asked, self._outline.notes, pages, final=False)
+                notes += self._ask(asked, self._outline.notes, part.numbers, final=False)
                 advance(1)
         return notes
 
@@ -232,8 +246,12 @@ class _Work:
             if len(groups) == 1:
                 self._watch.stage(f"summing up {len(notes)} notes")
                 return self._ask(from_notes(notes, count), count, _pages(notes), final=True)
-            self._watch.stage(f"{len(notes)} notes in {len(groups)} groups")
-            fewer = [max(1, len(group) // 2) for group in groups]
+            # As many as fit one prompt afterwards, if notes stay as long as they are; at most half, or there is no end.
+            room = max(len(group) for group in groups) // len(groups)
+            fewer = [max(1, min(room, len(group) // 2)) for group in groups]
+            self._watch.stage(
+                f"{len(notes)} notes are too many for a prompt: {len(groups)} groups of them, {sum(fewer)} kept"
+            )
             notes = [
                 bullet
                 for group, few in zip(groups, fewer, strict=True)
@@ -304,7 +322,7 @@ def _outline(paper: Paper, vocabulary: Model, fit: Fit, asked: int | None, bulle
             bullet_tokens=bullet_tokens,
             notes=0,
             prompt_tokens=at_once,
-            output_tokens=bullets * bullet_tokens,
+            output_tokens=bullets * (bullet_tokens + LIST_TOKENS),
         )
     frame = len(prompt(part_of_many(Part(pages=()), 999, 999, 9)))
     for notes in (3, 2, 1):  # fewer notes of each part where many parts share one summing-up
@@ -332,8 +350,8 @@ def _outline(paper: Paper, vocabulary: Model, fit: Fit, asked: int | None, bulle
         paper_tokens=paper_tokens,
         bullet_tokens=bullet_tokens,
         notes=notes,
-        prompt_tokens=paper_tokens + len(parts) * (frame + note_room),
-        output_tokens=(len(parts) * notes + bullets) * bullet_tokens,
+        prompt_tokens=paper_tokens + len(parts) * (frame + notes * bullet_tokens),
+        output_tokens=(len(parts) * notes + bullets) * (bullet_tokens + LIST_TOKENS),
     )
 
 
@@ -370,8 +388,8 @@ def _keep(result: SummaryResult, paper: Paper, loading: SpeakingOptions) -> None
     reading = Reading(
         text_hash=text_hash("\f".join(page.text for page in paper.pages).encode()),
         protocol=(
-            f"summarize: {result.prompt_tokens} prompt and {result.output_tokens} output tokens in {result.parts} parts, "
-            f"cache {loading.type_k}/{loading.type_v}, {result.placement}"
+            f"summarize: {result.prompt_tokens} prompt and {result.output_tokens} output tokens, "
+            f"{result.parts} parts, cache {loading.type_k}/{loading.type_v}, {result.placement}"
         ),
         n_ctx=result.n_ctx,
         chunks=result.parts,

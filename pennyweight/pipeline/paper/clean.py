@@ -1,4 +1,4 @@
-"""Lines as they are printed → running text: hyphens mended, running heads and page numbers gone, references left out."""
+"""Lines as printed → running text: hyphens mended, running heads and page numbers gone, references left out."""
 
 import re
 import unicodedata
@@ -12,13 +12,18 @@ _EDGE = 2
 """Lines at the top and at the bottom of a page where heads and numbers stand."""
 
 _HYPHEN = re.compile(r"(?<=\w)[-\u2010\u00ad]\n(?=[a-zß-öø-ÿ])")
-_NUMBER_ALONE = re.compile(r"(?:page\s+)?[-–\s]*(?:\d{1,4}|[ivxlc]{1,7})[-–\s]*(?:\s*(?:of|/)\s*\d{1,4})?", re.IGNORECASE)  # noqa: RUF001
+_NUMBER_ALONE = re.compile(
+    r"(?:page\s+)?[-–\s]*(?:\d{1,4}|[ivxlc]{1,7})[-–\s]*(?:\s*(?:of|/)\s*\d{1,4})?", re.IGNORECASE
+)
 _REFERENCES = re.compile(
     r"^(?:\d+\.?\s+|[IVX]+\.\s+)?(?:references|bibliography|works cited|literature cited|literatur(?:verzeichnis)?"
     r"|références|bibliographie|referencias)\s*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_AFTER = re.compile(r"^(?:appendix|appendices|anhang|annexe|supplement(?:ary)?\b.*|[A-H][. ]\s*[A-Z][\w ]{3,60})\s*.*$", re.IGNORECASE | re.MULTILINE)
+_AFTER = re.compile(
+    r"^(?:appendix|appendices|anhang|annexe|supplement(?:ary)?\b.*|[A-H][. ]\s*[A-Z][\w ]{3,60})\s*.*$",
+    re.IGNORECASE | re.MULTILINE,
+)
 _LIGATURES = {ord(letter): unicodedata.normalize("NFKC", letter) for letter in "ﬀﬁﬂﬃﬄﬅﬆ"}
 
 
@@ -31,7 +36,11 @@ def without_heads(pages: Sequence[str]) -> list[str]:
     split = [page.split("\n") for page in pages]
     wanted = max(_FEWEST, round(_REPEATS * len(pages)))
     repeated = {
-        edge: {words for words, times in Counter(w for lines in split for w in _edge(lines, edge)).items() if times >= wanted}
+        edge: {
+            words
+            for words, times in Counter(w for lines in split for w in _edge(lines, edge)).items()
+            if times >= wanted
+        }
         for edge in (True, False)
     }
     return ["\n".join(_stripped(lines, repeated)) for lines in split]

@@ -6,6 +6,7 @@ what stands left and right of an empty gutter in the middle, and read down the l
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _SAME_LINE = 0.4
 """Of the letters' height: baselines nearer than this are one line."""
@@ -52,7 +53,7 @@ def in_columns(fragments: Sequence[Fragment], width: float) -> str | None:
 
 
 def _gutter(fragments: Sequence[Fragment], width: float) -> float | None:
-    """The x in the middle fifth of the page that the fewest fragments cross, where few enough do and both sides are full."""
+    """The x in the middle fifth of the page that the fewest fragments cross, where few do and both sides are full."""
     candidates = [width * (0.4 + 0.01 * i) for i in range(21)]
     if len(fragments) < 2 * _FEWEST_LINES:
         return None
@@ -69,7 +70,7 @@ def _gutter(fragments: Sequence[Fragment], width: float) -> float | None:
 def _alternates(fragments: Sequence[Fragment], gutter: float) -> bool:
     """Whether the file goes to and fro between the sides, as it does where it tells line by line."""
     sides = [f.x >= gutter for f in fragments]
-    changes = sum(a != b for a, b in zip(sides, sides[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(sides))
     return changes >= 2 * _FEWEST_LINES - 1
 
 

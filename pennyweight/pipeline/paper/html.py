@@ -2,7 +2,20 @@
 
 from html.parser import HTMLParser
 
-_HIDDEN = {"script", "style", "nav", "header", "footer", "aside", "noscript", "template", "svg", "head", "form", "button"}
+_HIDDEN = {
+    "script",
+    "style",
+    "nav",
+    "header",
+    "footer",
+    "aside",
+    "noscript",
+    "template",
+    "svg",
+    "head",
+    "form",
+    "button",
+}
 _BLOCKS = {
     *("p", "div", "section", "article", "main", "h1", "h2", "h3", "h4", "h5", "h6", "li", "ul", "ol", "table", "tr"),
     *("blockquote", "pre", "figure", "figcaption", "dt", "dd", "br", "hr", "title"),

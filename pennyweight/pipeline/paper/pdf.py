@@ -24,7 +24,9 @@ def open_pdf(path: Path) -> Any:
             len(reader.pages)
     except Exception as error:  # hostile files raise anything: recursion, keys, types, pypdf's own
         if "cryptography" in str(error):
-            raise FormatError(f"{path} is encrypted with AES; qpdf --decrypt {path} open.pdf makes a copy without") from error
+            raise FormatError(
+                f"{path} is encrypted with AES; qpdf --decrypt {path} open.pdf makes a copy without"
+            ) from error
         raise FormatError(f"{path} is no PDF that can be read: {_reason(error)}") from error
     if locked:
         raise FormatError(f"{path} is encrypted with a password; qpdf --decrypt --password=… makes a copy without")
@@ -37,7 +39,7 @@ def pdf_lines(reader: Any, path: Path, advance: Advance) -> list[str]:
     for page in reader.pages:
         try:
             pages.append(_page_lines(page))
-        except Exception as error:  # one broken page does not take the others with it
+        except Exception as error:  # noqa: BLE001 -- one broken page does not take the others with it
             errors.append(error)
             pages.append("")
         advance(1)

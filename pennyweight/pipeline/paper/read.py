@@ -66,8 +66,7 @@ def _text(path: Path, references: bool) -> Paper:
         kind = "text"
     if not text.strip():
         raise BadRequest(f"{path} has no text")
-    paper = _paper(path, kind, [page.text for page in paginate(text)], references)
-    return paper
+    return _paper(path, kind, [page.text for page in paginate(text)], references)
 
 
 def _paper(path: Path, kind: str, lines: list[str], references: bool) -> Paper:

@@ -1,12 +1,23 @@
 """Where a loaded model's layers live, in one line: nobody should find out by the fan that it was the processor."""
 
-import ctypes
+from ctypes import CDLL, POINTER, byref, c_char_p, c_int, c_size_t, c_void_p
+from dataclasses import dataclass
 
 from pennyweight.runtimes.llama_cpp.library import library
 from pennyweight.runtimes.llama_cpp.model import Model
 
 _GPU_TYPES = (1, 2)
 """`ggml_backend_dev_type`: GPU, integrated GPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A device as llama.cpp sees it, with its memory now."""
+
+    name: str
+    description: str
+    free_bytes: int
+    total_bytes: int
 
 
 def placement(model: Model) -> str:
@@ -23,14 +34,29 @@ def placement(model: Model) -> str:
 
 def gpu_names() -> list[str]:
     """`CUDA0 (NVIDIA GeForce RTX 3060)` for every GPU that this llama.cpp can use."""
+    return [f"{gpu.name} ({gpu.description})" for gpu in gpus()]
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs that this llama.cpp can use."""
     lib = library()
-    lib.ggml_backend_dev_count.restype = ctypes.c_size_t
-    lib.ggml_backend_dev_get.restype, lib.ggml_backend_dev_get.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
-    lib.ggml_backend_dev_type.restype, lib.ggml_backend_dev_type.argtypes = ctypes.c_int, (ctypes.c_void_p,)
+    lib.ggml_backend_dev_count.restype = c_size_t
+    lib.ggml_backend_dev_get.restype, lib.ggml_backend_dev_get.argtypes = c_void_p, (c_size_t,)
+    lib.ggml_backend_dev_type.restype, lib.ggml_backend_dev_type.argtypes = c_int, (c_void_p,)
     for function in (lib.ggml_backend_dev_name, lib.ggml_backend_dev_description):
-        function.restype, function.argtypes = ctypes.c_char_p, (ctypes.c_void_p,)
+        function.restype, function.argtypes = c_char_p, (c_void_p,)
+    lib.ggml_backend_dev_memory.restype = None
+    lib.ggml_backend_dev_memory.argtypes = (c_void_p, POINTER(c_size_t), POINTER(c_size_t))
     devices = [lib.ggml_backend_dev_get(i) for i in range(lib.ggml_backend_dev_count())]
-    gpus = [device for device in devices if lib.ggml_backend_dev_type(device) in _GPU_TYPES]
-    return [
-        f"{lib.ggml_backend_dev_name(gpu).decode()} ({lib.ggml_backend_dev_description(gpu).decode()})" for gpu in gpus
-    ]
+    return [_gpu(lib, device) for device in devices if lib.ggml_backend_dev_type(device) in _GPU_TYPES]
+
+
+def _gpu(lib: CDLL, device: int) -> Gpu:
+    free, total = c_size_t(), c_size_t()
+    lib.ggml_backend_dev_memory(device, byref(free), byref(total))
+    return Gpu(
+        name=lib.ggml_backend_dev_name(device).decode(),
+        description=lib.ggml_backend_dev_description(device).decode("utf-8", "replace"),
+        free_bytes=free.value,
+        total_bytes=total.value,
+    )

@@ -1,0 +1,215 @@
+"""Whether a context fits, before anything is loaded: from the header, through the planner, with what would help."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import NoReturn
+
+from pennyweight.checkpoints.open import local_path, open_checkpoint
+from pennyweight.core.errors import BadRequest, DoesNotFit, PennyweightError, ShapeError
+from pennyweight.core.units import show_bytes
+from pennyweight.jobs.here import budget_here
+from pennyweight.jobs.runnable import lossless_type
+from pennyweight.jobs.speaking import SpeakingOptions
+from pennyweight.models.anatomy import Anatomy
+from pennyweight.planner.kv import kv_by_block
+from pennyweight.planner.machine import machine_of
+from pennyweight.planner.memory import Budget, MemoryPlan, fit_memory
+from pennyweight.planner.request import Settings
+from pennyweight.planner.resolve import resolve
+from pennyweight.planner.sizes import SizedTensor, sized_tensors
+from pennyweight.planner.speed import decode_speed, prompt_seconds
+from pennyweight.planner.weigh import graph_shape, weigh
+from pennyweight.recipes.file_types import get_file_type
+
+CELLS = 256
+LEAST_CONTEXT = 512
+SMALLER_TYPES = ("q8_0", "q4_0")
+"""Cache types to propose, the better first."""
+
+LARGEST = 1 << 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """What is expected of reading and writing; seconds without loading. Bases are the planner's words."""
+
+    seconds: float
+    memory_bytes: int
+    prompt_tokens: int
+    output_tokens: int
+    prompt_tok_s: float
+    decode_tok_s: float
+    speed_basis: str
+    memory_basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """One model on this machine.
+
+    Attributes:
+        trained: tokens of context that the model was made for.
+        anatomy: None where its architecture cannot be planned; then only `trained` is checked.
+        notes: what a person should know.
+    """
+
+    model: str
+    trained: int
+    options: SpeakingOptions
+    budget: Budget
+    anatomy: Anatomy | None
+    tensors: tuple[SizedTensor, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of(cls, model: str, options: SpeakingOptions) -> "Fit":
+        """Read MODEL's header. Raises: what opening it raises."""
+        checkpoint, budget = open_checkpoint(model), budget_here(options.gpu_layers)
+        name = checkpoint.metadata.get("general.architecture")
+        stated = checkpoint.metadata.get(f"{name.value}.context_length") if name else None
+        trained = int(stated.value) if stated and isinstance(stated.value, int) else 0  # type: ignore[arg-type]
+        try:
+            anatomy = resolve(str(local_path(model)))
+            made = None if anatomy.file_type else get_file_type(lossless_type(checkpoint))
+            tensors = sized_tensors(anatomy, made)
+        except PennyweightError as error:
+            notes = (f"memory was not checked: {error}",)
+            return cls(model=model, trained=trained, options=options, budget=budget, anatomy=None, notes=notes)
+        return cls(model=model, trained=trained, options=options, budget=budget, anatomy=anatomy, tensors=tensors)
+
+    def memory(self, ctx: int, options: SpeakingOptions | None = None) -> MemoryPlan | None:
+        """Memory of a context of `ctx` tokens; None where it cannot be planned. Raises: BadRequest for a cache type."""
+        if self.anatomy is None:
+            return None
+        settings = _settings(ctx, options or self.options)
+        try:
+            kept = kv_by_block(self.anatomy, settings)
+        except ShapeError as error:
+            raise BadRequest(f"{self.model}: {error}") from error
+        footprint = weigh(self.anatomy, self.tensors, kept, settings)
+        return fit_memory(footprint, graph_shape(self.anatomy, footprint), settings, self.budget)
+
+    def fits(self, ctx: int, options: SpeakingOptions | None = None) -> bool:
+        """Whether the model was trained for `ctx` tokens and the memory is there."""
+        return (not self.trained or ctx <= self.trained) and self.has_room(ctx, options)
+
+    def has_room(self, ctx: int, options: SpeakingOptions | None = None) -> bool:
+        """Whether the memory is there."""
+        plan = self.memory(ctx, options)
+        return plan is None or plan.fits
+
+    def largest_context(self, options: SpeakingOptions | None = None) -> int:
+        """Most tokens that fit, a multiple of 256 unless it is the model's own. Raises: DoesNotFit where none do."""
+        most = self.trained or LARGEST
+        if self.has_room(most, options):
+            return most
+        low, high = LEAST_CONTEXT // CELLS, most // CELLS
+        if not self.has_room(LEAST_CONTEXT, options):
+            self._refuse_model()
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.has_room(middle * CELLS, options) else (low, middle - 1)
+        return low * CELLS
+
+    def require(self, ctx: int) -> None:
+        """Raises: DoesNotFit for a context that this model or this machine has no room for, with what would help."""
+        if self.trained and ctx > self.trained:
+            raise DoesNotFit(
+                f"{self.model} was trained for {self.trained:,} tokens of context, {ctx:,} were asked for; "
+                f"(1) -c {self.trained} takes all it has, (2) without -c a longer paper is read part by part, "
+                "(3) take a model that was trained for more"
+            )
+        if not self.has_room(ctx):
+            raise DoesNotFit(self._too_little(ctx))
+
+    def predict(self, ctx: int, prompt_tokens: int, output_tokens: int, prompts: int) -> Predicted | None:
+        """What `prompts` prompts of these tokens together will take; None where it cannot be planned."""
+        plan = self.memory(ctx)
+        if plan is None:
+            return None
+        machine, each = machine_of(self.budget), max(1, prompt_tokens // prompts)
+        reading = prompts * prompt_seconds(plan.placement, machine, each)
+        speed = decode_speed(plan.placement, machine, each)
+        return Predicted(
+            seconds=reading + output_tokens / speed.value,
+            memory_bytes=round(plan.host_total.value + plan.card_total.value),
+            prompt_tokens=prompt_tokens,
+            output_tokens=output_tokens,
+            prompt_tok_s=prompt_tokens / reading if reading else 0.0,
+            decode_tok_s=speed.value,
+            speed_basis=speed.basis.value,
+            memory_basis=plan.host_total.basis.value,
+        )
+
+    def _too_little(self, ctx: int) -> str:
+        plan = self.memory(ctx)
+        assert plan is not None
+        wanted = plan.host_total.value + plan.card_total.value
+        changes = list(self._changes(ctx))
+        listed = ", ".join(f"({number}) {words}" for number, words in enumerate(changes, 1))
+        return (
+            f"{self.model} with a context of {ctx:,} tokens takes {show_bytes(wanted)}, of it the cache "
+            f"{show_bytes(self._cache(plan))}, and does not fit: {self._there()}; what would fit: {listed}"
+        )
+
+    def _changes(self, ctx: int) -> Iterator[str]:
+        """Three changes, each of which makes it fit."""
+        largest = self.largest_context()
+        yield f"-c {largest}"
+        for name in SMALLER_TYPES:
+            smaller = replace(self.options, type_k=name, type_v=name)
+            if self._smaller(name) and self.has_room(ctx, smaller):
+                yield f"-ctk {name} -ctv {name}, which rounds the cache"
+                break
+        else:
+            best = replace(self.options, type_k="q8_0", type_v="q8_0")
+            if self._smaller("q8_0") and (room := self.largest_context(best)) > largest:
+                yield f"-ctk q8_0 -ctv q8_0 with -c {room}"
+            else:
+                yield f"a machine with {show_bytes(self._lacking(ctx))} more memory"
+        yield "no -c: a paper that is longer than what fits is read part by part"
+
+    def _smaller(self, cache_type: str) -> bool:
+        """Whether a cache of this type is smaller, and one that this model's heads can take."""
+        try:
+            less, now = (
+                self.memory(CELLS * 4, o) for o in (replace(self.options, type_k=cache_type, type_v=cache_type), None)
+            )
+        except BadRequest:
+            return False
+        return less is not None and now is not None and self._cache(less) < self._cache(now)
+
+    def _lacking(self, ctx: int) -> float:
+        plan = self.memory(ctx)
+        assert plan is not None
+        return max(plan.host_short, -plan.spare if self.budget.cards else 0)
+
+    def _refuse_model(self) -> NoReturn:
+        plan = self.memory(LEAST_CONTEXT)
+        assert plan is not None
+        weights = plan.host_weights.value + plan.card_weights.value
+        raise DoesNotFit(
+            f"{self.model}: its weights take {show_bytes(weights)} and do not fit: {self._there()}; "
+            "(1) quantize it further, (2) take a smaller model, (3) close what else holds memory"
+        )
+
+    def _there(self) -> str:
+        host = show_bytes(self.budget.host.available_bytes or self.budget.host.memory_bytes)
+        cards = ", ".join(
+            f"{show_bytes(card.usable_bytes - self.budget.used_bytes)} on {card.name}" for card in self.budget.cards
+        )
+        return f"{cards + ' and ' if cards else ''}{host} of memory are free"
+
+    @staticmethod
+    def _cache(plan: MemoryPlan) -> float:
+        return plan.card_cache.value + plan.host_cache.value
+
+
+def _settings(ctx: int, options: SpeakingOptions) -> Settings:
+    return Settings(
+        context=ctx,
+        key_type=options.type_k.upper(),
+        value_type=options.type_v.upper(),
+        flash_attention=options.flash_attention is not False,
+        gpu_layers=None if options.gpu_layers < 0 else options.gpu_layers,
+    )
