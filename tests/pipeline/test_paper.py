@@ -1,0 +1,173 @@
+"""Papers as people have them: columns, hyphens, heads and references; and files that are no papers."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pennyweight.core.errors import BadRequest, FormatError, PennyweightError
+from pennyweight.pipeline.paper.clean import running_text, without_heads, without_references
+from pennyweight.pipeline.paper.document import PAGE_LETTERS, Page, paginate
+from pennyweight.pipeline.paper.html import html_text
+from pennyweight.pipeline.paper.parts import marked, parts_of
+from pennyweight.pipeline.paper.read import read_paper
+from tests.papers import HEAD, write_locked, write_pdf, write_scan, write_two_columns
+
+
+@pytest.fixture(scope="module")
+def pdf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pdf(tmp_path_factory.mktemp("papers") / "paper.pdf", pages=6, words=60)
+
+
+def test_every_page_has_its_text_under_its_number(pdf: Path) -> None:
+    paper = read_paper(pdf)
+    assert (paper.kind, paper.page_count, [page.number for page in paper.pages]) == ("PDF", 6, [1, 2, 3, 4, 5])
+    for page in paper.pages:
+        assert f"case {page.number * 100 + page.number % 97}." in page.text
+
+
+def test_running_heads_and_page_numbers_are_gone(pdf: Path) -> None:
+    for page in read_paper(pdf).pages:
+        assert HEAD not in page.text
+        assert not page.text.endswith(f" {page.number}")
+
+
+def test_references_are_left_out_and_that_is_said(pdf: Path) -> None:
+    paper, whole = read_paper(pdf), read_paper(pdf, references=True)
+    assert "A. Author" not in "".join(page.text for page in paper.pages)
+    assert "A. Author" in whole.pages[-1].text
+    assert any("page 6" in note and "--references" in note for note in paper.notes)
+
+
+def test_an_appendix_after_the_references_stays() -> None:
+    pages = ["Body.", "More.", "End.\nReferences\n[1] A. Author. A book. 1920.\nAppendix A\nTables.", "Last."]
+    kept, cut = without_references(pages)
+    assert kept == ["Body.", "More.", "End.\nAppendix A\nTables.", "Last."]
+    assert cut == (2, 2)
+
+
+def test_the_word_references_in_the_first_half_cuts_nothing() -> None:
+    pages = ["Intro\nReferences\nare a list.", "Body.", "Body.", "End."]
+    assert without_references(pages) == (pages, None)
+
+
+def test_two_columns_told_across_are_read_down(tmp_path: Path) -> None:
+    text = read_paper(write_two_columns(tmp_path / "two.pdf")).pages[0].text
+    order = [f"{column} column says line {line} of" for column in ("left", "right") for line in range(30)]
+    assert text.startswith("A title")
+    places = [text.index(line) for line in order]
+    assert places == sorted(places)
+
+
+def test_broken_words_are_joined_and_hyphens_of_their_own_stay() -> None:
+    assert running_text("the weigh-\ning of state-of-the-art eﬃcient\nscales\n\nNext") == (
+        "the weighing of state-of-the-art efficient scales\n\nNext"
+    )
+    assert running_text("Smith-\nJones") == "Smith- Jones"
+
+
+def test_a_line_that_repeats_inside_pages_is_no_head() -> None:
+    pages = [f"Head {i}\nfirst {'abcdef'[i]}\nthe same\nlast {'ghijkl'[i]}\nend {'mnopqr'[i]}" for i in range(6)]
+    for i, page in enumerate(without_heads(pages)):
+        assert page.split("\n") == [f"first {'abcdef'[i]}", "the same", f"last {'ghijkl'[i]}", f"end {'mnopqr'[i]}"]
+
+
+def test_html_is_what_a_reader_sees() -> None:
+    html = (
+        "<html><head><title>T</title><style>p{}</style></head><nav>Menu</nav>"
+        "<p>One&nbsp;two <b>three</b>.<p>Four<script>x()</script>"
+    )
+    assert html_text(html) == "One two three.\n\nFour"
+
+
+def test_markdown_and_text_get_pages(tmp_path: Path) -> None:
+    paragraph = "The scales were wrong again. " * 30
+    markdown = tmp_path / "paper.md"
+    markdown.write_text("# Title\n\n[A link](https://example.org) ![image](x.png)\n\n" + f"{paragraph}\n\n" * 12)
+    paper = read_paper(markdown)
+    assert (paper.kind, len(paper.pages)) == ("Markdown", paper.page_count)
+    assert len(paper.pages) > 3
+    assert "example.org" not in paper.pages[0].text
+    feeds = tmp_path / "paper.txt"
+    feeds.write_text("one\ftwo\fthree")
+    assert [page.text for page in read_paper(feeds).pages] == ["one", "two", "three"]
+
+
+def test_another_script_and_another_encoding_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "paper.txt"
+    path.write_text("Весы показывали неверно. 天秤は三分の一だけ間違っていた。", encoding="utf-16")
+    assert "天秤" in read_paper(path).pages[0].text
+    path.write_bytes("größer".encode("cp1252"))
+    assert read_paper(path).pages[0].text == "größer"
+
+
+def test_a_scan_says_so_with_its_pages(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"3 pages and no text.*ocrmypdf"):
+        read_paper(write_scan(tmp_path / "scan.pdf"))
+
+
+def test_an_encrypted_pdf_says_how_to_open_it(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="encrypted with a password; qpdf"):
+        read_paper(write_locked(tmp_path / "locked.pdf"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "named"),
+    [
+        ("empty.pdf", b"", "is empty"),
+        ("text.pdf", b"just text", "does not start with %PDF-"),
+        ("cut.pdf", b"%PDF-1.7\n1 0 obj\n<<", "no PDF that can be read"),
+        ("picture.png", b"\x89PNG\r\n\x1a\n\0\0", "neither PDF"),
+        ("model.gguf", b"GGUF\3\0\0\0", "neither PDF"),
+        ("blank.txt", b" \n\n \n", "no text"),
+    ],
+)
+def test_what_is_no_paper_is_one_line(name: str, content: bytes, named: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(PennyweightError, match=named) as caught:
+        read_paper(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_address_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="curl -LO https://example"):
+        read_paper("https://example.org/paper.pdf")
+    with pytest.raises(BadRequest, match="no such file"):
+        read_paper(tmp_path / "nothing.pdf")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_a_damaged_pdf_never_escapes_as_anything_but_one_line(pdf: Path, seed: int) -> None:
+    import random
+
+    chance = random.Random(seed)
+    data = bytearray(pdf.read_bytes())
+    for _ in range(chance.randint(1, 60)):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    damaged = pdf.with_name("damaged.pdf")
+    damaged.write_bytes(bytes(data[: chance.randint(20, len(data))]))
+    with suppress(PennyweightError):
+        assert read_paper(damaged).letters
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text("ab .\n", min_size=1, max_size=900), min_size=1, max_size=8), st.integers(40, 400))
+def test_parts_fit_the_budget_and_lose_no_word(texts: list[str], budget: int) -> None:
+    pages = [Page(number=i, text=text.strip() or "a") for i, text in enumerate(texts, 1)]
+    parts = parts_of(pages, budget, len)
+    for part in parts:
+        assert sum(len(marked(page)) for page in part.pages) <= budget + len(part.pages)
+    together = "".join(page.text for part in parts for page in part.pages)
+    assert "".join(together.split()) == "".join("".join(page.text.split()) for page in pages)
+    assert [number for part in parts for number in part.numbers] == sorted(n for part in parts for n in part.numbers)
+
+
+@given(st.text("abc d\n", max_size=20000))
+def test_pages_of_a_text_keep_its_words_and_their_size(text: str) -> None:
+    pages = paginate(text)
+    assert "".join("".join(page.text.split()) for page in pages) == "".join(text.split())
+    assert all(len(page.text) <= PAGE_LETTERS + 2 for page in pages)
