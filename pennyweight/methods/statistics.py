@@ -96,6 +96,18 @@ def accumulate(statistics: Statistics, x: "torch.Tensor") -> Statistics:
     return replace(statistics, tokens=statistics.tokens + len(x))
 
 
+def scaled(statistics: Statistics, scale: "torch.Tensor") -> Statistics:
+    """The statistics of x / scale: what a layer sees once its producer was divided by `scale` (columns,)."""
+    hessian = statistics.hessian
+    return replace(
+        statistics,
+        hessian=None if hessian is None else hessian / scale / scale[:, None],
+        sum_square=statistics.sum_square / scale**2,
+        sum_absolute=statistics.sum_absolute / scale,
+        absolute_maximum=statistics.absolute_maximum / scale,
+    )
+
+
 def importance(statistics: Statistics | None) -> NDArray[np.float32] | None:
     """Mean x² as the searches of `formats` take it, float32 (columns,); None where nothing was seen."""
     if statistics is None or statistics.tokens == 0:
