@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pennyweight.planner.footprint import Footprint, place
+from pennyweight.core.errors import BadRequest
+from pennyweight.planner.footprint import Footprint, Placement, place
 from pennyweight.planner.speed import Machine, decode_seconds
 
 
@@ -83,10 +84,31 @@ def _size_point(footprint: Footprint, machine: Machine, room: float, size: float
     return SizePoint(weights_bytes=size, card_share=on_card, tokens_per_second=1 / seconds)
 
 
-def host_bandwidth_from(card_read: float, host_read: float, tokens_per_second: float, card_bandwidth: float) -> float:
-    """Bytes/s of the host that explain a run with part of the model there, the card's effective rate being known.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpilledRates:
+    """Effective bytes/s of card and host, layers' costs absorbed: what two runs of one model say of all between."""
 
-    t = card_read / B_card + host_read / B_host          both in effective bytes/s
+    card: float
+    host: float
+
+    def tokens_per_second(self, placement: Placement) -> float:
+        """Of that placement of the same model."""
+        return 1 / (placement.card_read / self.card + placement.host_read / self.host)
+
+
+def through_two_points(first: Placement, first_speed: float, second: Placement, second_speed: float) -> SpilledRates:
+    """Rates that two runs (tokens/s) of one model with different layers on the card give exactly.
+
+        1 / speed = card_read / B_card + host_read / B_host
+
+    Raises: BadRequest for runs of one placement, or that no two rates explain.
     """
-    seconds = 1 / tokens_per_second - card_read / card_bandwidth
-    return host_read / seconds if seconds > 0 else float("inf")
+    determinant = first.card_read * second.host_read - second.card_read * first.host_read
+    if not determinant or min(first_speed, second_speed) <= 0:
+        raise BadRequest("two runs with different layers on the card are wanted, and speeds above 0")
+    t, u = 1 / first_speed, 1 / second_speed
+    card = (t * second.host_read - u * first.host_read) / determinant
+    host = (u * first.card_read - t * second.card_read) / determinant
+    if card <= 0 or host <= 0:
+        raise BadRequest(f"{first_speed:g} and {second_speed:g} tokens/s: no two rates explain both runs")
+    return SpilledRates(card=1 / card, host=1 / host)

@@ -10,7 +10,7 @@ Source of each row: `benchmarks/data/speed.csv` (llama.cpp discussions 15013, 10
 prints what leaving each device out in turn costs.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pennyweight.planner.cards import Card
 from pennyweight.planner.footprint import Family
@@ -89,7 +89,7 @@ CLASSES = (
         efficiency=(0.90, 0.90, 0.89, 0.85, 0.68),
         microseconds_per_layer=42,
         prompt_share=2.0,
-        source="RTX 4050 to 5090 of discussion 15013, RTX 5070 of llmfit's community runs",
+        source="RTX 4050 to 5090 of discussion 15013, RTX 5070 and GB10 of llmfit's community runs",
     ),
     CardClass(
         name="NVIDIA RTX 30",
@@ -193,6 +193,10 @@ UNKNOWN = CardClass(
 DATACENTER_BANDWIDTH = 1.2e12
 """Bytes/s from which an NVIDIA card of the Volta, Ampere, Hopper line has stacked memory."""
 
+SHARED_SHARE = 0.83
+"""Of the data sheet's bandwidth that PC memory on the board gives a GPU: 212 of 256 GB/s on Strix Halo. The classes of
+Apple and Intel were fitted to shared memory and need no such share."""
+
 CACHE_EFFICIENCY = ((Family.F16, 0.75), (Family.Q8_0, 0.40), (Family.LEGACY, 0.17), (Family.K, 0.17), (Family.IQ, 0.17))
 """Of bandwidth, reading the cache: RTX 5080 with float16, RTX 4070 with q8_0 (0.30 to 0.52) and q4_0 (`depth.csv`)."""
 
@@ -211,8 +215,9 @@ def class_of(card: Card) -> CardClass:
 def card_rates(card: Card) -> Rates:
     """What the card table alone says."""
     group = class_of(card)
+    shared = SHARED_SHARE if card.unified and card.vendor in ("NVIDIA", "AMD") else 1.0
     return Rates(
-        bandwidth=card.bandwidth,
+        bandwidth=card.bandwidth * shared,
         efficiency=tuple(zip(Family, group.efficiency, strict=True)),
         cache_efficiency=CACHE_EFFICIENCY,
         seconds_per_layer=group.microseconds_per_layer * 1e-6,
@@ -222,8 +227,3 @@ def card_rates(card: Card) -> Rates:
         source=f"card table: {group.name} ({group.source})",
         spread=CARD_TABLE_SPREAD,
     )
-
-
-def faster_or_slower(rates: Rates, factor: float) -> Rates:
-    """The same constants at another bandwidth: what another card of the class would do."""
-    return replace(rates, bandwidth=rates.bandwidth * factor)

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pennyweight.core.errors import BadRequest
 from pennyweight.core.units import MIB
 from pennyweight.planner.card_names import find_card
-from pennyweight.planner.curve import host_bandwidth_from, layers_curve, size_curve
+from pennyweight.planner.curve import layers_curve, size_curve, through_two_points
 from pennyweight.planner.footprint import Family, Placement, place
 from pennyweight.planner.host import Host, host_rates
 from pennyweight.planner.quantity import Basis
@@ -148,35 +149,24 @@ def test_speed_falls_slowly_up_to_the_room_and_fast_beyond_it() -> None:
     assert points[1].card_share == 1
 
 
-# inventivehq's RTX 5060 Ti curve is not in the data; llama-bench's README is: LLaMA-7B Q4_0, layers 10 … 32 of 33
-README = [(10, 13.45), (20, 21.36), (30, 40.04), (31, 48.19), (32, 54.78)]
+# llama-bench's README, LLaMA-7B Q4_0: layers on the card (of 33) and tokens/s
+README = [(10, 13.45), (20, 21.36), (30, 40.04), (31, 48.19), (32, 54.78), (33, 60.62)]
 
 
-def test_the_published_partial_offload_curve_follows_from_its_end_points() -> None:
-    total, block = 3.56 * 1024 * MIB, 3.56 * 1024 * MIB / 33
+def test_a_published_partial_offload_curve_follows_from_its_end_points() -> None:
+    model = plain(blocks=32, block=115 * MIB, output=70 * MIB, family=Family.LEGACY)
     (first, slow), (last, fast) = README[0], README[-1]
-    # t = host_layers · a + card_layers · b from two points; then every point between
-    host_a, card_b = _two_points(first, 1 / slow, last, 1 / fast)
+    rates = through_two_points(place(model, first), slow, place(model, last), fast)
+    assert rates.tokens_per_second(place(model, first)) == pytest.approx(slow)
     for layers, speed in README[1:-1]:
-        assert 1 / (layers * card_b + (33 - layers) * host_a) == pytest.approx(speed, rel=0.1), layers
-    assert block * 33 == pytest.approx(total)
+        assert rates.tokens_per_second(place(model, layers)) == pytest.approx(speed, rel=0.1), layers
 
 
-def _two_points(n: int, t: float, m: int, u: float) -> tuple[float, float]:
-    host = (t * m - u * n) / ((33 - n) * m - (33 - m) * n)
-    return host, (t - (33 - n) * host) / n
-
-
-def test_the_hosts_rate_follows_from_one_spilled_run() -> None:
-    made = machine()
-    assert made.card is not None
-    placement = place(plain(), 20)
-    quiet = replace(made, card=replace(made.card, seconds_per_layer=0), host=replace(HOST, seconds_per_layer=0))
-    speed = 1 / decode_seconds(placement, quiet)
-    effective = dict(made.card.efficiency)[Family.K] * made.card.bandwidth
-    found = host_bandwidth_from(placement.card_read, placement.host_read, speed, effective)
-    assert found == pytest.approx(dict(HOST.efficiency)[Family.K] * HOST.bandwidth)
-    assert host_bandwidth_from(1e9, 1e9, 1e6, effective) == math.inf
+def test_two_runs_that_cannot_be_are_refused() -> None:
+    ten, twenty = place(plain(), 10), place(plain(), 20)
+    for arguments in ((ten, 5.0, ten, 6.0), (ten, 5.0, twenty, 500.0), (ten, 0.0, twenty, 6.0)):
+        with pytest.raises(BadRequest):
+            through_two_points(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +180,7 @@ def test_the_hosts_rate_follows_from_one_spilled_run() -> None:
         ("A10", "NVIDIA RTX 30"),
         ("P40", "NVIDIA GTX 10"),
         ("GB10", "NVIDIA RTX 40 and 50"),
+        ("Iris Xe", "Intel"),
         ("M5 Max", "Apple M4 and later"),
     ],
 )

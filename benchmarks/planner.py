@@ -1,0 +1,164 @@
+"""How far the planner is off, group by group, with the field's formulas beside it. Nothing is timed.
+
+    python -m benchmarks.planner [--rows]
+
+Decode errors are given three times: `shipped` (the constants of `planner/rates.py`, which were fitted to these runs),
+`left out` (each device's class refitted without it: what a card that nobody ran gets) and `calibrated` (two small runs
+of the device given, all its others predicted). Baselines: the constant efficiency 0.55, and llmfit's shipped formula.
+The last line is one JSON object, kept in `results/planner.jsonl`.
+"""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from benchmarks.harness import record
+from benchmarks.planner_curves import depth_errors, offload_errors, slope_errors, spilled_errors
+from benchmarks.planner_fit import left_out, predict
+from benchmarks.planner_memory import breakdown_errors, buffer_errors, cache_errors
+from benchmarks.planner_rows import Row, community_rows, footprint, speed_rows
+from pennyweight.planner.calibration import DecodeRun, fit_rates
+from pennyweight.planner.footprint import family_of, place
+from pennyweight.planner.rates import Rates, card_rates
+from pennyweight.planner.speed import Machine, prompt_seconds
+
+CONSTANT = 0.55
+BYTES = {"Q4_0": 0.5, "Q4_K_M": 0.5, "Q8_0": 1.0, "F16": 2.0}
+"""llmfit's bytes a weight for speed. Source: reference 2.2, llmfit-core at 1.1.3."""
+
+Errors = list[float]
+
+
+def constant(row: Row) -> float:
+    """Tokens/s of the constant efficiency."""
+    return CONSTANT * row.card.bandwidth / row.footprint.read
+
+
+def llmfit(row: Row) -> float:
+    """Tokens/s of llmfit's formula: bandwidth over rounded bytes of all weights, times 0.55."""
+    return CONSTANT * row.card.bandwidth / (row.footprint.parameters_used * BYTES[row.type])
+
+
+def calibrated(row: Row, rows: Sequence[Row]) -> Rates | None:
+    """Rates from the device's two runs that a person would choose, beside what other devices say of its class: a small
+    model, and one of middling size.
+
+    None where the device has no two others, or the row is one of the two.
+    """
+    own = [other for other in rows if other.device == row.device and other.era == row.era and other.type == row.type]
+    chosen = _small_and_middling(own)
+    if chosen is None or row in chosen:
+        return None
+    runs = [
+        DecodeRun(
+            family=family_of(one.type),
+            nbytes=one.footprint.read,
+            layers=len(one.footprint.blocks),
+            seconds=one.seconds,
+        )
+        for one in chosen
+    ]
+    return fit_rates(runs, left_out(row, rows))
+
+
+def _small_and_middling(own: Sequence[Row]) -> tuple[Row, Row] | None:
+    """Llama 3.2 1B (or the smallest) and the model nearest to 8 billion weights, dense both."""
+    dense = sorted((row for row in own if not row.footprint.expert_count), key=lambda row: row.footprint.read)
+    if len(dense) < 3:
+        return None
+    small = next((row for row in dense if row.model == "Llama-3.2-1B"), dense[0])
+    middling = min(dense, key=lambda row: abs(row.footprint.parameters_used - 8e9))
+    return (small, middling) if small is not middling else None
+
+
+def share(value: float, truth: float) -> float:
+    """Relative error, signed."""
+    return value / truth - 1
+
+
+def middle(errors: Iterable[float]) -> float | None:
+    """Median of the absolute errors."""
+    listed = [abs(error) for error in errors]
+    return median(listed) if listed else None
+
+
+def decode_groups(show: bool) -> dict[str, dict[str, float | int | None]]:
+    """Median errors by class of card."""
+    rows = [*speed_rows(), *community_rows()]
+    groups: dict[str, dict[str, Errors]] = defaultdict(lambda: defaultdict(list))
+    groups["all"]  # first in the table
+    for row in rows:
+        found = {
+            "shipped": predict(row, card_rates(row.card)),
+            "left out": predict(row, left_out(row, rows)),
+            "constant 0.55": constant(row),
+            "llmfit": llmfit(row),
+        }
+        own = calibrated(row, rows)
+        if own is not None:
+            found["calibrated"] = predict(row, own)
+        for group in (row.group, "all"):
+            for name, speed in found.items():
+                groups[group][name].append(share(speed, row.decode))
+        if show:
+            words = " ".join(f"{name} {100 * share(speed, row.decode):+.0f}%" for name, speed in found.items())
+            print(f"  {row.device:<24}{row.model:<16}{row.type:<8}{row.decode:>8.2f}  {words}")
+    return {group: _summary(errors) for group, errors in groups.items()}
+
+
+def _summary(errors: dict[str, Errors]) -> dict[str, float | int | None]:
+    names = ("shipped", "left out", "calibrated", "constant 0.55", "llmfit")
+    return {"runs": len(errors["shipped"])} | {name: middle(errors[name]) for name in names}
+
+
+def prompt_groups() -> dict[str, dict[str, float | int | None]]:
+    """Median errors of prompt speed by class, builds of 2025 with flash attention (Apple: measured in the table)."""
+    groups: dict[str, Errors] = defaultdict(list)
+    for row in speed_rows():
+        if row.era == "2025" and row.prompt and not row.card.prompt_flops:
+            machine = Machine(card=card_rates(row.card), host=card_rates(row.card))
+            seconds = prompt_seconds(place(footprint(row.model, row.type)), machine, 512)
+            groups[row.group].append(share(512 / seconds, row.prompt))
+    return {group: {"runs": len(errors), "shipped": middle(errors)} for group, errors in groups.items()}
+
+
+def table(title: str, rows: dict[str, dict[str, float | int | None]], target: str) -> None:
+    """Groups down, errors across, in percent."""
+    columns = list(next(iter(rows.values())))
+    print(f"\n{title}   (target: {target})")
+    print(f"  {'':<28}" + "".join(f"{name:>15}" for name in columns))
+    for group, values in rows.items():
+        print(f"  {group:<28}" + "".join(f"{_cell(name, values.get(name)):>15}" for name in columns))
+
+
+def _cell(name: str, value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if name in ("runs", "rows", "points") else f"{100 * value:.1f} %"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", action="store_true", help="print every run's errors too")
+    show = parser.parse_args().rows
+    memory = {"cache (exact)": cache_errors(), **buffer_errors(), "total of a breakdown": breakdown_errors()}
+    table(
+        "Memory, largest error", memory, "cache 0; compute 6 % with flash attention, one device; total 3 % or 300 MiB"
+    )
+    decode = decode_groups(show)
+    table("Decode speed, median error", decode, "calibrated 10 %, card table 25 %, never worse than the constant")
+    prompts = prompt_groups()
+    table("Prompt speed, median error", prompts, "none was set")
+    curves = {**offload_errors(), **depth_errors(), **slope_errors(), **spilled_errors()}
+    table("Curves, from two points or as shipped", curves, "offload: 10 % at each point from the two ends")
+    worse = [group for group, values in decode.items() if (values["shipped"] or 0) > (values["constant 0.55"] or 0)]
+    print(f"\ngroups where the card table is worse than the constant: {', '.join(worse) or 'none'}")
+    record(
+        "planner",
+        {"memory": memory, "decode": decode, "prompt": prompts, "curves": curves, "worse_than_constant": worse},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Curves: layers on the processor, and the depth of the context."""
+
+import csv
+from collections import defaultdict
+from statistics import median
+
+from benchmarks.planner_rows import DATA, spilled_rows
+from pennyweight.core.units import MIB
+from pennyweight.planner.card_names import find_card
+from pennyweight.planner.curve import through_two_points
+from pennyweight.planner.footprint import BlockBytes, Family, Footprint, Placement, place, single_family
+from pennyweight.planner.host import Host, host_rates
+from pennyweight.planner.rates import card_rates
+from pennyweight.planner.speed import Machine, decode_seconds
+
+Group = dict[str, float | int | None]
+
+README = {10: 13.45, 20: 21.36, 30: 40.04, 31: 48.19, 32: 54.78, 33: 60.62}
+"""LLaMA-7B Q4_0, layers of 33 on the card → tokens/s (llama-bench's README). 34 and 35 move the cache."""
+
+STREAM = 102e9
+"""Bytes/s of the i9-10900X that the RTX 2080's spilled runs were made on."""
+
+
+def llama_7b() -> Footprint:
+    """LLaMA-7B Q4_0: 32 equal blocks and an output."""
+    block = BlockBytes(weights=int(3.44 * 1024 * MIB / 32))
+    return Footprint(blocks=(block,) * 32, embedding=70 * MIB, output=70 * MIB, shares=single_family(Family.LEGACY))
+
+
+def offload_errors() -> dict[str, Group]:
+    """Interior points of the curve from its two ends."""
+    model, (first, *inner, last) = llama_7b(), README
+    rates = through_two_points(place(model, first), README[first], place(model, last), README[last])
+    errors = [abs(rates.tokens_per_second(place(model, n)) / README[n] - 1) for n in inner]
+    return {"offload, 7B Q4_0": {"points": len(errors), "median": median(errors), "largest": max(errors)}}
+
+
+def spilled_errors() -> dict[str, Group]:
+    """Spilled runs of an RTX 2080 as shipped: card table, and a host known by its bandwidth alone."""
+    errors = []
+    for row, setting in spilled_rows():
+        flag, count = setting.split()
+        placement = _placement(row.footprint, flag, int(count))
+        machine = Machine(card=card_rates(row.card), host=host_rates(Host(bandwidth=STREAM)))
+        errors.append(abs(1 / decode_seconds(placement, machine, row.depth) / row.decode - 1))
+    return {"spilled runs, as shipped": {"points": len(errors), "median": median(errors), "largest": max(errors)}}
+
+
+def _placement(model: Footprint, flag: str, count: int) -> Placement:
+    return place(model, count) if flag == "-ngl" else place(model, None, count)
+
+
+def depth_errors() -> dict[str, Group]:
+    """Each curve of `depth.csv`: seconds are linear in depth, so its ends give what lies between."""
+    curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    with open(DATA / "depth.csv", encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            curves[row["model"]].append((float(row["depth"]), 1 / float(row["tg_tok_s"])))
+    found = {}
+    for model, points in curves.items():
+        (start, slow), *inner, (end, fast) = points
+        errors = [abs((slow + (fast - slow) * (d - start) / (end - start)) / t - 1) for d, t in inner]
+        name = f"depth, {model.removesuffix(' experts on CPU')[:20]}"
+        found[name] = {"points": len(errors), "median": median(errors), "largest": max(errors)}
+    return found
+
+
+def slope_errors() -> dict[str, Group]:
+    """RTX 5080, Llama-3-8B, float16 cache: what 32,768 tokens cost, from the card table alone."""
+    rates = card_rates(find_card("RTX 5080"))
+    shipped = rates.cache_seconds(131_072 * 32_768, Family.F16)
+    measured = 1 / 79.46 - 1 / 148.35
+    return {"depth, slope as shipped": {"points": 1, "median": abs(shipped / measured - 1), "largest": None}}

@@ -1,0 +1,80 @@
+"""A class's two constants from its runs, without one device: what the card table would say of a card it never saw."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean, median
+
+from benchmarks.planner_rows import Row
+from pennyweight.planner.footprint import Family, family_of, place
+from pennyweight.planner.rates import Rates, card_rates
+from pennyweight.planner.speed import Machine, decode_seconds
+
+LAYER_STEPS = [2e-6 * step for step in range(151)]
+"""Seconds per layer that are tried: 0 to 300 µs."""
+
+
+def predict(row: Row, rates: Rates) -> float:
+    """Tokens/s with everything on the card."""
+    return 1 / decode_seconds(place(row.footprint), Machine(card=rates, host=rates), row.depth)
+
+
+def refit(rows: Sequence[Row]) -> tuple[float, dict[Family, float]] | None:
+    """(seconds per layer, efficiency by family) with the least mean |log error|; None without runs."""
+    if not rows:
+        return None
+    fits = [(_misfit(rows, layer, shares := _efficiencies(rows, layer)), layer, shares) for layer in LAYER_STEPS]
+    _, layer, shares = min(fits, key=lambda fit: fit[0])
+    return layer, shares
+
+
+def _efficiencies(rows: Sequence[Row], layer: float) -> dict[Family, float]:
+    """The median of what each run says, family by family."""
+    found: dict[Family, list[float]] = {}
+    for row in rows:
+        rest = row.seconds - layer * len(row.footprint.blocks)
+        found.setdefault(family_of(row.type), []).append(
+            min(row.footprint.read / (max(rest, 0.1 * row.seconds) * row.card.bandwidth), 1.0)
+        )
+    return {family: median(values) for family, values in found.items()}
+
+
+def _misfit(rows: Sequence[Row], layer: float, shares: dict[Family, float]) -> float:
+    return fmean(abs(math.log(_seconds(row, layer, shares) / row.seconds)) for row in rows)
+
+
+def _seconds(row: Row, layer: float, shares: dict[Family, float]) -> float:
+    read = row.footprint.read / (shares[family_of(row.type)] * row.card.bandwidth)
+    return read + layer * len(row.footprint.blocks)
+
+
+def left_out(row: Row, rows: Sequence[Row]) -> Rates:
+    """Rates of the row's card, its class fitted to the runs of other devices alone.
+
+    A family that no other device of the class ran keeps its shipped ratio to those that were. A class of one device
+    gets the middle of the other classes, and one whose other runs are of one size their middle cost of a layer.
+    """
+    shipped = card_rates(row.card)
+    others = [other for other in rows if other.group == row.group and other.device != row.device]
+    fitted = refit(others)
+    if fitted is None:
+        return _middle(row, rows, shipped)
+    layer, shares = fitted
+    if len({other.model for other in others}) < 2:  # one size cannot tell bytes from layers
+        layer = _middle(row, rows, shipped).seconds_per_layer
+        shares = _efficiencies(others, layer)
+    before = dict(shipped.efficiency)
+    ratio = fmean(value / before[family] for family, value in shares.items())
+    efficiency = tuple((family, shares.get(family, value * ratio)) for family, value in shipped.efficiency)
+    return replace(shipped, seconds_per_layer=layer, efficiency=efficiency)
+
+
+def _middle(row: Row, rows: Sequence[Row], shipped: Rates) -> Rates:
+    """A card of a class nobody ran: the median of the shipped constants of the classes that were run."""
+    classes = {other.group: card_rates(other.card) for other in rows if other.group != row.group}
+    tables = [dict(rates.efficiency) for rates in classes.values()]
+    return replace(
+        shipped,
+        seconds_per_layer=median(rates.seconds_per_layer for rates in classes.values()),
+        efficiency=tuple((family, median(table[family] for table in tables)) for family in Family),
+    )

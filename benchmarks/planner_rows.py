@@ -1,0 +1,113 @@
+"""Published decode runs as the planner's own types: which card, what one token reads, how fast it was."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pennyweight.planner.card_names import find_card
+from pennyweight.planner.cards import Card
+from pennyweight.planner.footprint import Footprint
+from pennyweight.planner.kv import kv_by_block
+from pennyweight.planner.rates import class_of
+from pennyweight.planner.request import Settings
+from pennyweight.planner.resolve import from_catalogue
+from pennyweight.planner.sizes import sized_tensors
+from pennyweight.planner.weigh import weigh
+from pennyweight.recipes.file_types import get_file_type
+
+DATA = Path(__file__).parent / "data"
+
+CATALOGUE = {"LLaMA-2-7B": "Llama-2-7B", "Llama-3-8B": "Llama-3.1-8B", "Llama-3-70B": "Llama-3.1-70B"}
+"""Models of `speed.csv` by the catalogue's name of their shape."""
+
+CARDS = {
+    "H100 80GB": "H100 SXM5 80GB",
+    "A100 80GB": "A100 SXM4 80GB",
+    "RTX 5060 Ti": "RTX 5060 Ti 16GB",
+    "RTX PRO 6000 Blackwell": "RTX PRO 6000",
+    "RTX 3080": "RTX 3080 10GB",
+    "2x RTX 3090": "RTX 3090",
+    "H100 PCIe": "H100 PCIe 80GB",
+    "Core Ultra 200 iGPU": "Arc 140V",
+    "Arc A770": "Arc A770 16GB",
+}
+"""Devices of `speed.csv` whose words are not the table's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One run with everything on the card."""
+
+    device: str
+    card: Card
+    group: str
+    model: str
+    type: str
+    footprint: Footprint
+    decode: float
+    prompt: float
+    era: str
+
+    @property
+    def seconds(self) -> float:
+        """Of one token."""
+        return 1 / self.decode
+
+    @property
+    def depth(self) -> float:
+        """Tokens that lie before the one that is timed, on average."""
+        return 64.0 if self.era != "community" else 150.0
+
+
+@cache
+def footprint(model: str, file_type: str) -> Footprint:
+    """Of a catalogue model."""
+    anatomy, settings = from_catalogue(model), Settings(context=4096)
+    tensors = sized_tensors(anatomy, get_file_type(file_type))
+    return weigh(anatomy, tensors, kv_by_block(anatomy, settings), settings)
+
+
+def speed_rows() -> Iterator[Row]:
+    """`speed.csv` without the unnamed machine and the models whose shapes are not in the catalogue."""
+    for line in _read("speed.csv"):
+        model = CATALOGUE.get(line["model"])
+        if model is None or not line["tg_tok_s"]:
+            continue
+        card = find_card(CARDS.get(line["device"], line["device"]))
+        era = "2024" if "XiongjieDai" in line["source"] else "2025"
+        yield _row(line["device"], card, model, line["quant"], float(line["tg_tok_s"]), float(line["pp_tok_s"]), era)
+
+
+def community_rows(spilled: bool = False) -> Iterator[Row]:
+    """llmfit's community runs with everything on the card, or those that spilled."""
+    for line in _read("community.csv"):
+        if bool(line["setting"]) is spilled:
+            card = find_card(line["device"])
+            yield _row(line["device"], card, line["model"], line["quant"], float(line["tg_tok_s"]), 0.0, "community")
+
+
+def spilled_rows() -> Iterator[tuple[Row, str]]:
+    """Runs with a part on the host, and their setting."""
+    settings = [line["setting"] for line in _read("community.csv") if line["setting"]]
+    yield from zip(community_rows(spilled=True), settings, strict=True)
+
+
+def _row(device: str, card: Card, model: str, quant: str, decode: float, prompt: float, era: str) -> Row:
+    return Row(
+        device=device,
+        card=card,
+        group=class_of(card).name,
+        model=model,
+        type=quant,
+        footprint=footprint(model, quant),
+        decode=decode,
+        prompt=prompt,
+        era=era,
+    )
+
+
+def _read(name: str) -> Iterator[dict[str, str]]:
+    with open(DATA / name, encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
