@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from pennyweight.core.errors import BadRequest, PennyweightError, ShapeError
-from pennyweight.jobs.plan_machine import MachineOptions, budget_for
+from pennyweight.core.errors import BadRequest, FormatError, OutputError, ShapeError
+from pennyweight.jobs.plan_machine import Hardware, MachineOptions, hardware_for
 from pennyweight.models import catalogue
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.models.embedded import EMBEDDED
@@ -16,8 +16,6 @@ from pennyweight.planner.estimate import Estimator, Situation
 from pennyweight.planner.further import further
 from pennyweight.planner.kv import kv_bytes
 from pennyweight.planner.ladder import TYPES, Option, Wish, best_first
-from pennyweight.planner.machine import machine_of
-from pennyweight.planner.memory import Budget
 from pennyweight.planner.plan import Plan, PlanWork, plan_card, plan_row, sources_of
 from pennyweight.planner.request import Runtime, Settings
 from pennyweight.planner.resolve import from_catalogue, resolve
@@ -97,7 +95,7 @@ class Question:
     options: PlanOptions
     anatomies: dict[str, Anatomy]
     called: dict[str, str]
-    budget: Budget
+    hardware: Hardware
     work: Workload
     context: int
     measured: tuple[Measurement, ...]
@@ -133,14 +131,15 @@ def ask(models: Sequence[str], options: PlanOptions) -> Question:
     work = workload(options.work)
     context = _context(options, work, list(anatomies.values()), notes)
     _warn(work, context, list(anatomies.values()), notes)
+    hardware, measured = _known_here(options.machine, notes)
     return Question(
         options=options,
         anatomies=anatomies,
         called=called,
-        budget=budget_for(options.machine),
+        hardware=hardware,
         work=work,
         context=context,
-        measured=_measured(notes),
+        measured=measured,
         notes=tuple(notes.said),
     )
 
@@ -189,18 +188,23 @@ def _warn(work: Workload, context: int, anatomies: Sequence[Anatomy], notes: _No
         )
 
 
-def _measured(notes: _Notes) -> tuple[Measurement, ...]:
-    """What the store knows of quality; a store that is not there yet is not made."""
+def _known_here(machine: MachineOptions, notes: _Notes) -> tuple[Hardware, tuple[Measurement, ...]]:
+    """The hardware, and what was measured of quality on this machine; a store that is not there yet is not made."""
     from pennyweight.store.database import default_path, open_store
 
-    if not default_path().exists():
-        return ()
-    try:
-        with open_store() as store:
-            return tuple(row for metric in ("kld_mean", "delta_ln_ppl") for row in store.query(metric=metric))
-    except PennyweightError as error:
-        notes.add(f"what was measured here is left out: {error}")
-        return ()
+    measured: tuple[Measurement, ...] = ()
+    hardware: Hardware | None = None
+    if default_path().exists():
+        try:
+            with open_store() as store:
+                hardware = hardware_for(machine, store)
+                measured = tuple(row for metric in ("kld_mean", "delta_ln_ppl") for row in store.query(metric=metric))
+        except (FormatError, OutputError) as error:
+            notes.add(f"what was measured and calibrated here is left out: {error}")
+    hardware = hardware or hardware_for(machine, None)
+    for note in hardware.notes:
+        notes.add(note)
+    return hardware, measured
 
 
 def _plan_llama_cpp(question: Question) -> Plan:
@@ -237,7 +241,7 @@ def finish(
     work, runtime, chosen = question.work, question.options.runtime, decision.chosen
     return Plan(
         runtime=runtime.value,
-        card=plan_card(question.budget, processor() if not question.budget.cards else ""),
+        card=plan_card(question.hardware.budget, "" if question.hardware.budget.cards else processor()),
         workload=PlanWork(
             name=work.name,
             prompt_tokens=work.prompt_tokens,
@@ -263,8 +267,8 @@ def situation_of(question: Question, anatomies: dict[str, Anatomy]) -> Situation
     options = question.options
     return Situation(
         anatomies=anatomies,
-        budget=question.budget,
-        machine=machine_of(question.budget),
+        budget=question.hardware.budget,
+        machine=question.hardware.machine,
         work=question.work,
         settings=Settings(
             context=question.context,

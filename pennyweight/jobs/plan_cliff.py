@@ -52,7 +52,7 @@ def cliff(models: str | Sequence[str], options: PlanOptions = DEFAULTS) -> Cliff
     if options.runtime != Runtime.LLAMA_CPP:
         raise BadRequest("--cliff is of llama.cpp: vLLM leaves no layers on the host, it refuses to start")
     question = ask([models] if isinstance(models, str) else list(models), replace(options, gpu_layers=None))
-    if not question.budget.cards:
+    if not question.hardware.budget.cards:
         raise BadRequest("--cliff needs a card to fall off; name one with --gpu, or --vram and --bandwidth")
     estimator = Estimator(situation_of(question, question.anatomies))
     choice = _choice(question, options, estimator)
@@ -67,7 +67,7 @@ def cliff(models: str | Sequence[str], options: PlanOptions = DEFAULTS) -> Cliff
         model=choice.model,
         type=choice.type,
         context=choice.context,
-        card=", ".join(dict.fromkeys(card.name for card in question.budget.cards)),
+        card=", ".join(dict.fromkeys(card.name for card in question.hardware.budget.cards)),
         depth=depth,
         layers=layers_curve(footprint, machine, candidate.layers_on_gpu, depth),
         sizes=sizes,

@@ -3,11 +3,16 @@
 from dataclasses import dataclass, replace
 
 from pennyweight.core.errors import BadRequest
+from pennyweight.planner.calibration_store import calibrated_card, calibrated_host
 from pennyweight.planner.card_names import find_cards
 from pennyweight.planner.cards import custom
+from pennyweight.planner.detect import detect
 from pennyweight.planner.host import Host
+from pennyweight.planner.machine import machine_of
 from pennyweight.planner.memory import Budget
-from pennyweight.store.machine import total_memory_bytes
+from pennyweight.planner.quantity import Basis
+from pennyweight.planner.speed import Machine
+from pennyweight.store.database import Store
 
 MOST_MEMORY = 1 << 44
 """16 TiB: more is a slip of the pen."""
@@ -31,32 +36,70 @@ class MachineOptions:
     margin: int = 0
 
 
-def budget_for(options: MachineOptions) -> Budget:
-    """What there is. Raises: UnknownName for a card; BadRequest for sizes that no machine has."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What a plan runs on: memory, constants of speed, and what a person should know of how they were found.
+
+    Attributes:
+        found: it is this machine, looked at, and not one that was named.
+    """
+
+    budget: Budget
+    machine: Machine
+    notes: tuple[str, ...] = ()
+    found: bool = False
+
+
+def hardware_for(options: MachineOptions, store: Store | None) -> Hardware:
+    """What there is, calibrated where the store has it. Raises: UnknownName for a card; BadRequest for absurd sizes."""
     _check(options)
+    if options.gpu is None and options.vram is None and options.bandwidth is None:
+        return _this_machine(options, store)
+    budget = _named(options)
+    return Hardware(budget=budget, machine=machine_of(budget, card=_calibrated(budget, store)))
+
+
+def _calibrated(budget: Budget, store: Store | None):
+    """Constants of the card that was calibrated here; of several cards none: they work in turn."""
+    one = len({card.name for card in budget.cards}) == 1
+    return calibrated_card(store, budget.cards[0]) if store and one else None
+
+
+def _this_machine(options: MachineOptions, store: Store | None) -> Hardware:
+    """The cards of this machine; its host's bandwidth is measured where everything depends on it."""
+    seen = detect(measure=False)
+    host_rates = calibrated_host(store, seen.host) if store else None
+    if not seen.cards and host_rates is None and options.ram_bandwidth is None:
+        seen = replace(seen, host=detect(measure=True).host)
+    budget = replace(seen.budget, host=_host(options, seen.host))
+    budget = replace(budget, used_bytes=budget.used_bytes + options.margin)
+    if not budget.cards and options.margin:
+        raise BadRequest("--vram-margin is of a card, and none was found; name one with --gpu")
+    notes = seen.notes if seen.cards else (*seen.notes, "no GPU was found here; this is for the processor alone")
+    machine = machine_of(budget, card=_calibrated(budget, store), host=host_rates)
+    return Hardware(budget=budget, machine=machine, notes=notes, found=True)
+
+
+def _named(options: MachineOptions) -> Budget:
     if options.gpu is not None:
         cards = find_cards(options.gpu)
         if options.vram is not None:
             cards = tuple(card.with_memory(options.vram) for card in cards)
         if options.bandwidth is not None:
             cards = tuple(replace(card, bandwidth=options.bandwidth) for card in cards)
-        return Budget(cards=cards, host=_host(options), used_bytes=options.margin)
-    if options.vram is not None and options.bandwidth is not None:
-        return Budget(cards=(custom(options.vram, options.bandwidth),), host=_host(options), used_bytes=options.margin)
-    if options.vram is not None or options.bandwidth is not None:
+        return Budget(cards=cards, host=_host(options, Host()), used_bytes=options.margin)
+    if options.vram is None or options.bandwidth is None:
         raise BadRequest("--vram and --bandwidth describe a card together; or name one with --gpu")
-    return _this_machine(options)
+    card = custom(options.vram, options.bandwidth)
+    return Budget(cards=(card,), host=_host(options, Host()), used_bytes=options.margin)
 
 
-def _this_machine(options: MachineOptions) -> Budget:
-    host = _host(options)
-    return Budget(cards=(), host=replace(host, memory_bytes=host.memory_bytes or total_memory_bytes()))
-
-
-def _host(options: MachineOptions) -> Host:
-    host = Host(memory_bytes=options.ram or 0)
+def _host(options: MachineOptions, host: Host) -> Host:
+    """The host, with what was said of it instead."""
+    if options.ram is not None:
+        host = replace(host, memory_bytes=options.ram, available_bytes=0)
     if options.ram_bandwidth is not None:
-        host = replace(host, bandwidth=options.ram_bandwidth, source="given by hand")
+        host = replace(host, bandwidth=options.ram_bandwidth, basis=Basis.HEURISTIC, source="bandwidth given by hand")
     return host
 
 

@@ -27,12 +27,12 @@ def plan_served(question: Question) -> Plan:
         raise BadRequest(
             f"{quantized.name} is a GGUF file; vLLM plans are of checkpoints: name the model or repository"
         )
-    parallel = options.tensor_parallel or max(len(question.budget.cards), 1)
+    parallel = options.tensor_parallel or max(len(question.hardware.budget.cards), 1)
     started = VllmSettings(
         max_model_len=question.context,
         utilization=options.utilization,
         tensor_parallel=parallel,
-        is_a100=any("A100" in card.name for card in question.budget.cards),
+        is_a100=any("A100" in card.name for card in question.hardware.budget.cards),
     )
     estimator = ServedEstimator(situation_of(question, question.anatomies), started)
     models = [
@@ -52,7 +52,7 @@ def plan_served(question: Question) -> Plan:
 
 
 def _wish(question: Question) -> ServedWish:
-    options, cards = question.options, question.budget.cards
+    options, cards = question.options, question.hardware.budget.cards
     fp8 = bool(cards) and all(card.computes(Capability.FP8) for card in cards)
     types = tuple(get(name).name for name in options.types)
     if "FP8" in types and not fp8:
@@ -88,7 +88,7 @@ def _changes(question: Question, rows: Sequence[Candidate]) -> list[str]:
     """What would make the smallest checkpoint fit."""
     smallest = min(rows, key=lambda row: row.weights_bytes.value)
     lacking = smallest.total_bytes.value - smallest.memory_bytes
-    cards = len(question.budget.cards)
+    cards = len(question.hardware.budget.cards)
     return [
         f"fewer requests or a shorter `--max-model-len`: {smallest.choice.model} {smallest.choice.type} lacks "
         f"{max(lacking, 0) / 2**30:.2f} GiB on each card",

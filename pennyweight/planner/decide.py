@@ -30,11 +30,17 @@ def decide(options: Sequence[Option], wish: Wish, evaluate: Evaluate) -> Decisio
     passed: list[Preference] = []
     for preference in preferences(options, wish):
         candidate = evaluate(preference.choice)
-        if candidate.fits and candidate.spare_bytes >= preference.spare_bytes:
+        if takes(candidate, preference.spare_bytes):
             reasons = _reasons(preference, candidate, options, passed, evaluate)
             return Decision(chosen=candidate, rule=preference.rule, reasons=tuple(reasons))
         passed.append(preference)
     return Decision(chosen=None, rule=None, reasons=())
+
+
+def takes(candidate: Candidate, spare_bytes: float) -> bool:
+    """Whether the card takes it, with that much to spare and whatever buffer and overhead turn out to be."""
+    most = candidate.total_bytes.high or candidate.total_bytes.value
+    return candidate.fits and most <= candidate.memory_bytes and candidate.spare_bytes >= spare_bytes
 
 
 def _reasons(
