@@ -11,11 +11,11 @@ from pennyweight.models.embedded import EMBEDDED
 from pennyweight.planner.candidate import Candidate, Choice
 from pennyweight.planner.changes import changes
 from pennyweight.planner.commands import llama_cpp_commands
-from pennyweight.planner.decide import Decision, decide
+from pennyweight.planner.decide import Decision, decide, takes
 from pennyweight.planner.estimate import Estimator, Situation
 from pennyweight.planner.further import further
 from pennyweight.planner.kv import kv_bytes
-from pennyweight.planner.ladder import TYPES, Option, Wish, best_first
+from pennyweight.planner.ladder import SPARE_BYTES, TYPES, Option, Wish, best_first
 from pennyweight.planner.plan import Plan, PlanWork, plan_card, plan_row, sources_of
 from pennyweight.planner.request import Runtime, Settings
 from pennyweight.planner.resolve import from_catalogue, resolve
@@ -209,7 +209,7 @@ def _known_here(machine: MachineOptions, notes: _Notes) -> tuple[Hardware, tuple
 
 def _plan_llama_cpp(question: Question) -> Plan:
     estimator = Estimator(situation_of(question, question.anatomies))
-    options = [option_of(anatomy, question.options) for anatomy in question.anatomies.values()]
+    options = [_option(anatomy, question) for anatomy in question.anatomies.values()]
     wish = Wish(
         context=question.context,
         accurate=question.work.accurate,
@@ -224,8 +224,22 @@ def _plan_llama_cpp(question: Question) -> Plan:
     if chosen:
         anatomy = question.anatomies[chosen.choice.model]
         beyond = further(chosen, estimator, _makeable(anatomy), anatomy.shape.context_length)
+        decision = replace(decision, reasons=(*decision.reasons, *_room(question, decision, wish, estimator)))
         orders = llama_cpp_commands(chosen, anatomy, question.called[anatomy.name])
     return finish(question, decision, rows, further=beyond, commands=orders, changes=_changes(question, wish, decision))
+
+
+def _room(question: Question, decision: Decision, wish: Wish, evaluate: Estimator) -> tuple[str, ...]:
+    """Where the work is not accuracy-sensitive and there is room for more bits: what they would take and give."""
+    chosen = decision.chosen
+    if chosen is None or wish.accurate or wish.types_given or question.anatomies[chosen.choice.model].file_type:
+        return ()
+    better = evaluate(replace(chosen.choice, type="Q6_K"))
+    if chosen.choice.type != "Q4_K_M" or not takes(better, SPARE_BYTES):
+        return ()
+    speeds = f"{better.decode_tok_s.value:.3g} tokens/s instead of {chosen.decode_tok_s.value:.3g}"
+    labels = f"{better.quality.label} instead of {chosen.quality.label}"
+    return (f"There is room for Q6_K ({labels}) at {speeds}: `--accuracy high` takes it.",)
 
 
 def finish(
@@ -296,6 +310,13 @@ def option_of(anatomy: Anatomy, options: PlanOptions) -> Option:
     return Option(model=anatomy.name, weights=sum(t.weights for t in anatomy.tensors), types=best_first(types))
 
 
+def _option(anatomy: Anatomy, question: Question) -> Option:
+    """The same, on this hardware: experts can be left to a host that is not the card's own memory."""
+    budget, options = question.hardware.budget, question.options
+    free = options.gpu_layers is None and not options.cpu_moe_layers and bool(budget.cards) and not budget.unified
+    return replace(option_of(anatomy, options), experts=free and anatomy.shape.expert_count > 0)
+
+
 def _makeable(anatomy: Anatomy) -> tuple[str, ...]:
     return (anatomy.file_type,) if anatomy.file_type else TYPES
 
@@ -338,6 +359,8 @@ def _rows(decision: Decision, options: Sequence[Option], wish: Wish, evaluate: E
             if name == own and cache != wish.caches[0]:
                 first = replace(choice, key_type=wish.caches[0][0], value_type=wish.caches[0][1])
                 rows[first] = evaluate(first)
+            if chosen and chosen.choice == replace(choice, experts_on_host=True):
+                choice = chosen.choice
             rows[choice] = evaluate(choice)
     return list(rows.values())
 

@@ -9,13 +9,17 @@ from pennyweight.planner.request import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What can be chosen: a model, its file type, the formats of its cache, and tokens per slot."""
+    """What can be chosen: a model, its file type, the formats of its cache, tokens per slot, and where experts lie.
+
+    `experts_on_host`: as many blocks as must be leave their experts to the host, everything else is on the card.
+    """
 
     model: str
     type: str
     key_type: str
     value_type: str
     context: int
+    experts_on_host: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

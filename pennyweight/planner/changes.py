@@ -59,7 +59,8 @@ def _smallest_four_bit(options: Sequence[Option], wish: Wish) -> Choice:
     smallest = min(options, key=lambda option: option.weights).model
     own = [p for p in listed if p.choice.model == smallest]
     first = wish.caches[0]
-    kept = [p for p in own if p.rule != Rule.EMERGENCY and (p.choice.key_type, p.choice.value_type) == first]
+    plain = [p for p in own if p.rule not in (Rule.EMERGENCY, Rule.EXPERTS_ON_HOST)]
+    kept = [p for p in plain if (p.choice.key_type, p.choice.value_type) == first]
     return (kept or own)[-1].choice
 
 

@@ -73,6 +73,11 @@ def _why(taken: Preference, chosen: Candidate, options: Sequence[Option]) -> str
             return f"{largest} {type} fits, tightly, {spare}; 1 GB is wanted: close what else uses the card."
         case Rule.SMALLEST_CACHE:
             return f"{largest} {type} fits {spare}, with a {_cache_name(chosen)} cache only."
+        case Rule.EXPERTS_ON_HOST:
+            lent = f"the experts of {chosen.settings.cpu_moe_layers} blocks on the host"
+            needs = f"which needs {show_bytes(chosen.host_bytes)} of its memory"
+            speed = f"4 bits at {chosen.decode_tok_s.value:.3g} tokens/s"
+            return f"{largest} {type} fits with {lent}, {needs}: {speed}, before fewer bits on the card."
         case Rule.EMERGENCY:
             return (
                 f"{largest} {type} is all that fits, {spare}: an emergency. Below 4 bits plain rounding costs much; "

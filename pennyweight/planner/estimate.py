@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from pennyweight.core.units import GIB
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.planner.candidate import Candidate, Choice
 from pennyweight.planner.cliffs import Cliff, CliffKind, cliffs
@@ -18,6 +19,9 @@ from pennyweight.planner.weigh import graph_shape, weigh
 from pennyweight.planner.workloads import Workload
 from pennyweight.recipes.file_types import get_file_type
 from pennyweight.store.measurement import Measurement
+
+USUAL_HOST_BYTES = 32 * GIB
+"""What a host of unknown memory is trusted with."""
 
 PROMPT_SPREAD = 0.3
 """Relative error to expect of prompt speed: realised over rated operations is 0.79 to 1.30 on GeForce cards."""
@@ -87,6 +91,7 @@ class Estimator:
         graph = graph_shape(anatomy, footprint)
         placed = fit_memory(footprint, graph, settings, situation.budget)
         is_asked = settings.gpu_layers is not None or bool(settings.cpu_moe_layers) or not situation.budget.cards
+        is_asked = is_asked or choice.experts_on_host
         whole = placed if is_asked else plan_memory(place(footprint), graph, settings, situation.budget)
         slow = cliffs(placed, situation.machine, situation.budget, float(situation.work.tokens))
         times = work_times(placed.placement, settings, situation, slow)
@@ -106,7 +111,7 @@ class Estimator:
             compute_bytes=whole.host_compute if on_host else whole.compute,
             overhead_bytes=whole.overhead,
             total_bytes=whole.host_total if on_host else whole.card_total,
-            fits=whole.fits,
+            fits=whole.fits and (not choice.experts_on_host or _experts_fit(placed, situation.budget)),
             layers=footprint.layers,
             layers_on_gpu=placement.gpu_layers,
             host_bytes=placed.host_total.value,
@@ -187,6 +192,12 @@ def _cache(anatomy: Anatomy, nbytes: int) -> Quantity:
     return Quantity(
         value=nbytes, basis=basis, source="widths × cells × bytes of the cache's type", low=nbytes, high=nbytes
     )
+
+
+def _experts_fit(placed: MemoryPlan, budget: Budget) -> bool:
+    """Whether the card has every layer but experts, and the host room for those; an unknown host is a usual one."""
+    whole = placed.placement.gpu_layers == placed.placement.footprint.layers
+    return whole and (budget.host.memory_bytes > 0 or placed.host_total.value <= USUAL_HOST_BYTES)
 
 
 def _host_memory(budget: Budget) -> float:

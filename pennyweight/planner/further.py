@@ -18,8 +18,19 @@ def further(chosen: Candidate, evaluate: Evaluate, types: tuple[str, ...], longe
         types: what the model can be had in.
         longest: tokens that the model was trained on.
     """
-    found = (_next_type(chosen, evaluate, types), _context(chosen, evaluate, longest))
+    found = (_slow(chosen), _next_type(chosen, evaluate, types), _context(chosen, evaluate, longest))
     return tuple(sentence for sentence in found if sentence)
+
+
+READING = 5.0
+"""Tokens per second that people read: about 240 words a minute."""
+
+
+def _slow(chosen: Candidate) -> str:
+    speed = chosen.decode_tok_s.value / max(chosen.settings.slots, 1)
+    if speed >= READING:
+        return ""
+    return f"It writes {speed:.2g} tokens/s, slower than people read (about {READING:.0f}): a smaller model is faster."
 
 
 def _next_type(chosen: Candidate, evaluate: Evaluate, types: tuple[str, ...]) -> str:
@@ -29,6 +40,8 @@ def _next_type(chosen: Candidate, evaluate: Evaluate, types: tuple[str, ...]) ->
         candidate = evaluate(replace(chosen.choice, type=name))
         if not candidate.fits:
             return f"{name}: {fall(chosen, candidate)}."
+        if candidate.settings.cpu_moe_layers > chosen.settings.cpu_moe_layers:
+            return f"{name} fits too: {_lent(chosen, candidate)}."
     if better:
         return f"Every type up to {better[-1]} fits at this context."
     return ""
@@ -39,13 +52,18 @@ def fall(before: Candidate, after: Candidate) -> str:
     lacking = after.total_bytes.value - after.memory_bytes
     words = [f"lacks {show_bytes(lacking)}" if lacking > 0 else "does not fit"]
     speed = after.decode_tok_s.value
+    if speed > 0:
+        words.append(_lent(before, after))
+    return "; ".join(words)
+
+
+def _lent(before: Candidate, after: Candidate) -> str:
+    """What is on the host then, and the speed that leaves."""
     where = f"{after.layers_on_gpu} of {after.layers} layers on the card"
     if after.settings.cpu_moe_layers:
         where = f"the experts of {after.settings.cpu_moe_layers} blocks on the host"
-    if speed > 0:
-        ratio = before.decode_tok_s.value / speed
-        words.append(f"{where}, decode {_speed(before)} → {speed:.3g} tokens/s (÷ {ratio:.1f})")
-    return "; ".join(words)
+    ratio = before.decode_tok_s.value / after.decode_tok_s.value
+    return f"{where}, decode {_speed(before)} → {_speed(after)} tokens/s (÷ {ratio:.1f})"
 
 
 def _context(chosen: Candidate, evaluate: Evaluate, longest: int) -> str:

@@ -7,13 +7,14 @@ best first (each tried on the largest model first):
    the context is what does not fit, its Q4_K_M with a Q8_0 cache after that; and only then the next smaller model
 2. IQ4_XS, which is 4 bits still, before any 3
 3. the same with less to spare, then with a Q4_0 cache
-4. Q3 and below: an emergency
+4. of a model with experts: 4 bits with experts in host memory, of which a token reads few
+5. Q3 and below: an emergency
 
 Of the 1 to 2 GB to spare that people ask for we ask for 1: cache and overhead, which the 2 are for, are counted here.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from pennyweight.planner.candidate import Choice
@@ -43,6 +44,7 @@ class Rule(Enum):
     COMPACT = auto()
     TIGHT = auto()
     SMALLEST_CACHE = auto()
+    EXPERTS_ON_HOST = auto()
     EMERGENCY = auto()
 
 
@@ -53,11 +55,13 @@ class Option:
     Attributes:
         model: its name. weights: how many it has, which is what "larger" means.
         types: what it can be had in, of those that were asked for, best first.
+        experts: it has some, and there is a host to leave them to.
     """
 
     model: str
     weights: int
     types: tuple[str, ...]
+    experts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +111,9 @@ def preferences(options: Sequence[Option], wish: Wish) -> Iterator[Preference]:
         yield from _each(Rule.TIGHT, option, _four_bits(option, wish), wish, first, *others[:1], spare=0)
     for option in models:
         yield from _each(Rule.SMALLEST_CACHE, option, _four_bits(option, wish), wish, *others[1:], spare=0)
+    for option in (option for option in models if option.experts):
+        for place in _each(Rule.EXPERTS_ON_HOST, option, _four_bits(option, wish), wish, first, *others[:1], spare=0):
+            yield replace(place, choice=replace(place.choice, experts_on_host=True))
     for name in dict.fromkeys(name for option in models for name in _low(option)):
         for option in models:
             if name in option.types:

@@ -68,7 +68,7 @@ def _verdict(plan: Plan) -> str:
         return "Nothing fits."
     cache = "" if row.key_type.upper() in ("F16", "AUTO") else f" with a {row.key_type} cache"
     range = f" ({_between(row.decode_range)})" if row.decode_range else ""
-    took = f" ({_between(row.seconds_range)})" if row.seconds_range else ""
+    took = f" ({seconds(row.seconds_range[0])} to {seconds(row.seconds_range[1])})" if row.seconds_range else ""
     many = f", {row.requests} requests at once" if plan.runtime == Runtime.VLLM.value else ""
     return (
         f"Run {row.model} {row.type}{cache}: {gib(row.total_bytes)} of {gib(row.memory_bytes)} GiB{many}; reads about "

@@ -122,6 +122,19 @@ def test_a_batch_shares_every_read_of_the_weights() -> None:
     assert many.kv_bytes == 8 * one.kv_bytes
 
 
+def test_an_expert_model_keeps_four_bits_and_leaves_experts_to_the_host() -> None:
+    found = plan(
+        "Qwen3-30B-A3B", PlanOptions(machine=MachineOptions(gpu="RTX 3060 12GB", ram=32 << 30), context=16_384)
+    )
+    assert found.chosen is not None
+    assert found.chosen.type == "Q4_K_M"
+    assert found.chosen.cpu_moe_layers > 0
+    assert found.chosen.total_bytes <= found.chosen.memory_bytes
+    assert any(f"--n-cpu-moe {found.chosen.cpu_moe_layers}" in command for command in found.commands)
+    little = MachineOptions(gpu="RTX 3060 12GB", ram=4 << 30)
+    assert plan("Qwen3-30B-A3B", PlanOptions(machine=little, context=16_384)).chosen != found.chosen
+
+
 def test_vllm_holds_the_requests_that_its_pages_do() -> None:
     found = on("L40S", "Llama-3.1-8B", context=8192, runtime=Runtime.VLLM, work=WorkloadOptions(name="batch"))
     assert found.chosen is not None

@@ -1,8 +1,11 @@
 """The rules of the decision, as sentences, on invented models and cards; and what must hold of any of them."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pennyweight.planner.candidate import Candidate, Choice
 from pennyweight.planner.changes import changes
 from pennyweight.planner.decide import decide
 from pennyweight.planner.ladder import BEST_FIRST, SPARE_BYTES, Rule, Wish, preferences
@@ -88,6 +91,33 @@ def test_types_that_were_asked_for_are_the_only_ones() -> None:
 def test_a_file_that_exists_in_one_type_is_chosen_in_that_type() -> None:
     assert chosen(24, Model("a.gguf", 14, types=("Q3_K_M",)))[1] == "Q3_K_M"
     assert chosen(24, Model("b.gguf", 14, types=("MXFP4",)))[1] == "MXFP4"
+
+
+def test_experts_go_to_the_host_before_bits_go_below_four() -> None:
+    model = replace(Model("Expert-30B", 30).option, experts=True)
+    on_card = card(12, Model("Expert-30B", 30))
+
+    def evaluate(choice: Choice) -> Candidate:
+        found = on_card(replace(choice, experts_on_host=False))
+        return replace(found, choice=choice, fits=found.fits or choice.experts_on_host, total_bytes=found.kv_bytes)
+
+    found = decide([model], Wish(context=SHORT), evaluate)
+    assert found.rule == Rule.EXPERTS_ON_HOST
+    assert found.chosen is not None
+    assert found.chosen.choice.type == "Q4_K_M"
+    assert "on the host" in found.reasons[0]
+    assert decide([model], Wish(context=SHORT), on_card).chosen is None  # without the host it would not fit at all
+
+
+def test_a_tight_fit_must_hold_at_the_upper_end_of_its_range() -> None:
+    evaluate = card(8.0, MIDDLE)
+
+    def uncertain(choice: Choice) -> Candidate:
+        found = evaluate(choice)
+        return replace(found, total_bytes=replace(found.total_bytes, high=found.memory_bytes + 1))
+
+    assert decide(options(MIDDLE), Wish(context=SHORT), evaluate).chosen is not None
+    assert decide(options(MIDDLE), Wish(context=SHORT), uncertain).chosen is None
 
 
 def test_nothing_fits_says_context_cache_model_and_offload() -> None:
