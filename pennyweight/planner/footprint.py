@@ -44,6 +44,7 @@ class BlockBytes:
         cache_read: bytes of the cache that one token reads for each token before it.
         window: tokens that are seen at most; 0 for all.
         state: bytes of recurrent state that each token reads, whatever came before.
+        idle: it lies in memory and is not run: a draft head that nobody asked for.
     """
 
     weights: int
@@ -53,11 +54,12 @@ class BlockBytes:
     cache_read: float = 0.0
     window: int = 0
     state: int = 0
+    idle: bool = False
 
     @property
     def read(self) -> float:
         """Bytes of weights that one token reads."""
-        return self.weights + self.experts_read
+        return 0.0 if self.idle else self.weights + self.experts_read
 
     def depth_read(self, depth: float) -> float:
         """Bytes of the cache that one token reads after `depth` tokens."""
@@ -181,7 +183,8 @@ class Placement:
     @property
     def card_read(self) -> float:
         """Bytes of weights that one token reads from the cards."""
-        blocks = sum(block.read for block in self.on_card) - sum(block.experts_read for block in self._lent)
+        blocks = sum(block.read for block in self.on_card)
+        blocks -= sum(block.experts_read for block in self._lent if not block.idle)
         return blocks + self.output_on_card * self.footprint.output
 
     @property

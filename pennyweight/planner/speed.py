@@ -43,8 +43,9 @@ def decode_seconds(placement: Placement, machine: Machine, depth: float = 0.0) -
 
 
 def _blocks_seconds(blocks: tuple[BlockBytes, ...], rates: Rates, footprint: Footprint, depth: float) -> float:
-    cache = sum(block.depth_read(depth) for block in blocks)
-    return len(blocks) * rates.seconds_per_layer + rates.cache_seconds(cache, footprint.cache_family)
+    run = [block for block in blocks if not block.idle]
+    cache = sum(block.depth_read(depth) for block in run)
+    return len(run) * rates.seconds_per_layer + rates.cache_seconds(cache, footprint.cache_family)
 
 
 def decode_speed(placement: Placement, machine: Machine, depth: float = 0.0) -> Quantity:
@@ -127,8 +128,10 @@ def _experts_growth(footprint: Footprint, slots: int) -> float:
 
 def _experts_on_card(placement: Placement) -> float:
     lent = placement.expert_blocks_on_host
-    return sum(placement.footprint.blocks[i].experts_read for i in placement.card_blocks if i not in lent)
+    blocks = placement.footprint.blocks
+    return sum(blocks[i].experts_read for i in placement.card_blocks if i not in lent and not blocks[i].idle)
 
 
 def _experts_on_host(placement: Placement) -> float:
-    return sum(block.experts_read for block in placement.footprint.blocks) - _experts_on_card(placement)
+    every = sum(block.experts_read for block in placement.footprint.blocks if not block.idle)
+    return every - _experts_on_card(placement)

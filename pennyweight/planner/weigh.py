@@ -1,6 +1,7 @@
 """An anatomy and its sized tensors → the plain bytes that memory and speed work with."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from math import prod
 from typing import Protocol
@@ -16,6 +17,10 @@ STATE_BYTES = 4
 
 LOOKED_UP = ("token_embd.weight", "per_layer_token_embd.weight", "position_embd.weight", "token_types.weight")
 """Tensors of which a token reads one row; llama.cpp leaves them in host memory, whatever -ngl says."""
+
+
+DRAFT = ".nextn."
+"""Part of the name of a draft head's tensors; its block lies in memory and is not run."""
 
 
 class Sized(Protocol):
@@ -52,10 +57,13 @@ def weigh(anatomy: Anatomy, tensors: Iterable[Sized], kept: Sequence[Kept], sett
     loose = [t for t in listed if t.block < 0 and (t.name not in LOOKED_UP or (tied and t.name == LOOKED_UP[0]))]
     inner = [t for t in listed if t.block >= 0]
     by_block = {number: list(group) for number, group in groupby(sorted(inner, key=_place), key=_place)}
-    read = [(family_of(t.format), t.nbytes * (used if _expert(t) else 1)) for t in [*inner, *loose]]
+    idle = {t.block for t in inner if DRAFT in t.name}
+    run = [t for t in [*inner, *loose] if t.block not in idle]
+    read = [(family_of(t.format), t.nbytes * (used if _expert(t) else 1)) for t in run]
     return Footprint(
         blocks=tuple(
-            _block(block, by_block.get(i, []), kept[i].total, used, settings) for i, block in enumerate(anatomy.blocks)
+            replace(_block(block, by_block.get(i, []), kept[i].total, used, settings), idle=i in idle)
+            for i, block in enumerate(anatomy.blocks)
         ),
         embedding=embedding,
         output=sum(t.nbytes for t in loose),
@@ -64,7 +72,7 @@ def weigh(anatomy: Anatomy, tensors: Iterable[Sized], kept: Sequence[Kept], sett
         cache_family=family_of(settings.key_type),
         expert_count=anatomy.shape.expert_count,
         expert_used=anatomy.shape.expert_used_count,
-        parameters_used=sum(prod(t.shape) * (used if _expert(t) else 1) for t in [*inner, *loose]),
+        parameters_used=sum(prod(t.shape) * (used if _expert(t) else 1) for t in run),
         largest_matrix=max((t.nbytes for t in inner), default=0),
         attention_numbers=_attention_numbers(anatomy),
     )

@@ -3,11 +3,13 @@
 import pytest
 
 from pennyweight.core.units import MIB
+from pennyweight.models import catalogue
 from pennyweight.planner.footprint import Family, Footprint, place
-from pennyweight.planner.kv import kv_by_block
+from pennyweight.planner.kv import kv_by_block, kv_bytes
+from pennyweight.planner.reads import reads_per_token
 from pennyweight.planner.request import Settings
 from pennyweight.planner.resolve import from_catalogue
-from pennyweight.planner.sizes import sized_tensors
+from pennyweight.planner.sizes import sized_tensors, total_bytes
 from pennyweight.planner.weigh import graph_shape, weigh
 from pennyweight.recipes.file_types import get_file_type
 
@@ -66,3 +68,15 @@ def test_a_graph_has_the_widths_of_its_model() -> None:
     graph = graph_shape(anatomy, footprint("Llama-3.1-8B", "Q4_K_M", Settings(context=512)))
     assert (graph.vocabulary, graph.width, graph.feed_forward) == (128_256, 4096, 14_336)
     assert (graph.heads, graph.kv_heads, graph.head_length, graph.expert_used) == (32, 8, 128, 0)
+
+
+@pytest.mark.parametrize("name", [model.name for model in catalogue.ALL])
+def test_every_byte_of_every_published_model_is_weighed_once(name: str) -> None:
+    anatomy, settings = from_catalogue(name), Settings(context=4096)
+    tensors = sized_tensors(anatomy, get_file_type("Q8_0"))
+    made = weigh(anatomy, tensors, kv_by_block(anatomy, settings), settings)
+    shown = sum(tensor.nbytes for tensor in tensors if tensor.name == "token_embd.weight") * made.tied
+    assert made.weights == total_bytes(tensors) + shown, "a tied embedding lies on the card as well"
+    reads = reads_per_token(anatomy, tensors)
+    assert made.read == pytest.approx(reads.per_token, rel=1e-6)
+    assert made.cache == kv_bytes(anatomy, settings)
