@@ -17,14 +17,14 @@ from benchmarks.harness import record
 from benchmarks.planner_curves import depth_errors, offload_errors, slope_errors, spilled_errors
 from benchmarks.planner_fit import left_out, predict
 from benchmarks.planner_memory import breakdown_errors, buffer_errors, cache_errors
-from benchmarks.planner_rows import Row, community_rows, footprint, speed_rows
+from benchmarks.planner_rows import Row, community_rows, expert_rows, footprint, other_rows, speed_rows
 from pennyweight.planner.calibration import DecodeRun, fit_rates
 from pennyweight.planner.footprint import family_of, place
 from pennyweight.planner.rates import Rates, card_rates
 from pennyweight.planner.speed import Machine, prompt_seconds
 
 CONSTANT = 0.55
-BYTES = {"Q4_0": 0.5, "Q4_K_M": 0.5, "Q8_0": 1.0, "F16": 2.0}
+BYTES = {"Q4_0": 0.5, "Q4_K_M": 0.5, "MXFP4": 0.5, "Q8_0": 1.0, "F16": 2.0}
 """llmfit's bytes a weight for speed. Source: reference 2.2, llmfit-core at 1.1.3."""
 
 Errors = list[float]
@@ -107,6 +107,22 @@ def decode_groups(show: bool) -> dict[str, dict[str, float | int | None]]:
     return {group: _summary(errors) for group, errors in groups.items()}
 
 
+def other_models() -> dict[str, dict[str, float | int | None]]:
+    """Median errors on models that nothing was fitted to, by device, as shipped."""
+    groups: dict[str, dict[str, Errors]] = defaultdict(lambda: defaultdict(list))
+    groups["all"]
+    for row in (*other_rows(), *expert_rows()):
+        found = {"shipped": predict(row, card_rates(row.card)), "constant 0.55": constant(row), "llmfit": llmfit(row)}
+        for group in (row.device if row.era != "15396" else "gpt-oss-20b, nine devices", "all"):
+            for name, speed in found.items():
+                groups[group][name].append(share(speed, row.decode))
+    names = ("shipped", "constant 0.55", "llmfit")
+    return {
+        group: {"runs": len(errors["shipped"])} | {name: middle(errors[name]) for name in names}
+        for group, errors in groups.items()
+    }
+
+
 def _summary(errors: dict[str, Errors]) -> dict[str, float | int | None]:
     names = ("shipped", "left out", "calibrated", "constant 0.55", "llmfit")
     return {"runs": len(errors["shipped"])} | {name: middle(errors[name]) for name in names}
@@ -148,6 +164,8 @@ def main() -> None:
     )
     decode = decode_groups(show)
     table("Decode speed, median error", decode, "calibrated 10 %, card table 25 %, never worse than the constant")
+    others = other_models()
+    table("Decode speed of models that nothing was fitted to, median error", others, "25 %")
     prompts = prompt_groups()
     table("Prompt speed, median error", prompts, "none was set")
     curves = {**offload_errors(), **depth_errors(), **slope_errors(), **spilled_errors()}
@@ -156,7 +174,14 @@ def main() -> None:
     print(f"\ngroups where the card table is worse than the constant: {', '.join(worse) or 'none'}")
     record(
         "planner",
-        {"memory": memory, "decode": decode, "prompt": prompts, "curves": curves, "worse_than_constant": worse},
+        {
+            "memory": memory,
+            "decode": decode,
+            "other_models": others,
+            "prompt": prompts,
+            "curves": curves,
+            "worse_than_constant": worse,
+        },
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pennyweight.planner.card_names import find_card
 from pennyweight.planner.cards import Card
-from pennyweight.planner.footprint import Footprint
+from pennyweight.planner.footprint import BlockBytes, Family, Footprint, shares_of
 from pennyweight.planner.kv import kv_by_block
 from pennyweight.planner.rates import class_of
 from pennyweight.planner.request import Settings
@@ -80,12 +80,53 @@ def speed_rows() -> Iterator[Row]:
         yield _row(line["device"], card, model, line["quant"], float(line["tg_tok_s"]), float(line["pp_tok_s"]), era)
 
 
-def community_rows(spilled: bool = False) -> Iterator[Row]:
+def community_rows(spilled: bool = False, name: str = "community.csv") -> Iterator[Row]:
     """llmfit's community runs with everything on the card, or those that spilled."""
-    for line in _read("community.csv"):
+    for line in _read(name):
         if bool(line["setting"]) is spilled:
             card = find_card(line["device"])
             yield _row(line["device"], card, line["model"], line["quant"], float(line["tg_tok_s"]), 0.0, "community")
+
+
+def other_rows() -> Iterator[Row]:
+    """Models that no constant was fitted to: Gemma, Phi, OLMo, hybrids, other experts."""
+    yield from community_rows(name="other_models.csv")
+
+
+def gpt_oss_20b() -> Footprint:
+    """As its MXFP4 file has it: 32 experts in 24 blocks at 17 bytes for 32 weights, 4 of them read; all else Q8_0."""
+    attention = int((2 * 2880 * 4096 + 2 * 2880 * 512) * 34 / 32)
+    experts = 32 * 3 * 2880 * 2880 * 17 // 32
+    block = BlockBytes(weights=attention, experts=experts, experts_read=experts / 8, cache_read=2 * 2 * 512)
+    output = 201_088 * 2880 * 34 // 32
+    return Footprint(
+        blocks=(block,) * 24,
+        embedding=output,
+        output=output,
+        shares=shares_of([(Family.LEGACY, 24 * experts / 8), (Family.Q8_0, 24 * attention + output)]),
+        expert_count=32,
+        expert_used=4,
+        parameters_used=3.6e9 - 201_088 * 2880,
+    )
+
+
+def expert_rows() -> Iterator[Row]:
+    """gpt-oss-20b on nine devices, llama.cpp discussion 15396."""
+    for line in _read("speed.csv"):
+        if line["model"] == "gpt-oss-20b":
+            name = line["device"].removesuffix(" (ROCm)")
+            card = find_card(CARDS.get(name, name))
+            yield Row(
+                device=line["device"],
+                card=card,
+                group=class_of(card).name,
+                model="gpt-oss-20b",
+                type="MXFP4",
+                footprint=gpt_oss_20b(),
+                decode=float(line["tg_tok_s"]),
+                prompt=0.0,
+                era="15396",
+            )
 
 
 def spilled_rows() -> Iterator[tuple[Row, str]]:

@@ -18,6 +18,10 @@ from pennyweight.planner.rates import Rates
 STREAMED_FROM = 32
 """Tokens of a prompt from which weights on the host are lent to the card (llama.cpp's offload of operations)."""
 
+EXPERT_LAYERS = 1.25
+"""What a block with experts costs beside its bytes, in dense blocks: router, choice and gathering are kernels of their
+own. Qwen3-30B-A3B on an RX 7900 XT and an M4 Pro (llmfit's community runs) both ask for this."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
@@ -45,7 +49,8 @@ def decode_seconds(placement: Placement, machine: Machine, depth: float = 0.0) -
 def _blocks_seconds(blocks: tuple[BlockBytes, ...], rates: Rates, footprint: Footprint, depth: float) -> float:
     run = [block for block in blocks if not block.idle]
     cache = sum(block.depth_read(depth) for block in run)
-    return len(run) * rates.seconds_per_layer + rates.cache_seconds(cache, footprint.cache_family)
+    layers = sum(EXPERT_LAYERS if block.experts else 1 for block in run)
+    return layers * rates.seconds_per_layer + rates.cache_seconds(cache, footprint.cache_family)
 
 
 def decode_speed(placement: Placement, machine: Machine, depth: float = 0.0) -> Quantity:

@@ -4,7 +4,7 @@ from statistics import median
 
 import pytest
 
-from benchmarks.planner import constant, decode_groups, llmfit
+from benchmarks.planner import constant, decode_groups, llmfit, other_models
 from benchmarks.planner_curves import depth_errors, offload_errors, slope_errors, spilled_errors
 from benchmarks.planner_fit import predict
 from benchmarks.planner_memory import breakdown_errors, buffer_errors, cache_errors
@@ -46,6 +46,12 @@ def test_two_runs_calibrate_a_device_and_a_class_predicts_a_card_it_never_saw() 
     found = decode_groups(show=False)["all"]
     assert (found["calibrated"] or 1) < 0.06
     assert (found["left out"] or 1) < 0.10
+
+
+def test_models_that_nothing_was_fitted_to_are_predicted_as_well() -> None:
+    found = other_models()["all"]
+    assert (found["shipped"] or 1) < 0.10
+    assert (found["shipped"] or 1) < 0.5 * (found["constant 0.55"] or 0)
 
 
 def test_partial_offload_follows_from_the_ends_within_ten_percent_at_each_point() -> None:
