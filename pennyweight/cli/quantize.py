@@ -1,4 +1,4 @@
-"""`pennyweight quantize MODEL TYPE -o OUT`."""
+"""`pennyweight quantize MODEL TYPE -o OUT`, and by a recipe `quantize MODEL --recipe R --text F -o OUT`."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 
 from pennyweight.cli.output import print_json, print_table
 from pennyweight.cli.pick import picked_type
+from pennyweight.cli.recipe import RecipeRequest, follow, require_alone
 from pennyweight.core.errors import BadRequest
 from pennyweight.core.units import parse_bytes, show_bytes, show_seconds
 
@@ -22,7 +23,9 @@ def quantize(
     type: Annotated[
         str | None, typer.Argument(metavar="[TYPE]", help="File type, as llama-quantize names it: Q4_K_M, Q8_0 …")
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The .gguf to write.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The .gguf to write; of some recipes, the directory.")
+    ] = None,
     imatrix: Annotated[Path | None, typer.Option(help="Importance matrix, .gguf or the older .dat.")] = None,
     tensor_type: Annotated[
         list[str] | None,
@@ -54,10 +57,33 @@ def quantize(
     plan: Annotated[
         Path | None, typer.Option(metavar="F", help="Instead of TYPE: what `plan … --json` chose; `-` reads stdin.")
     ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="R", help="Instead of TYPE: gptq:Q3_K_S, awq+gptq:INT4_G128, W8A8, fp8 …")
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(metavar="F", help="What a recipe calibrates on: a file, or `self`: the model writes it."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Chunks of the calibration text.")] = 128,
+    sample_length: Annotated[str, typer.Option(metavar="TOKENS", help="Tokens of one of them.")] = "512",
+    seed: Annotated[int, typer.Option(min=0, help="Which chunks of the text, or what the model writes.")] = 0,
+    device: Annotated[str, typer.Option(help="Where a recipe computes: auto, cpu, cuda.")] = "auto",
+    layout: Annotated[
+        str | None, typer.Option(help="Of a recipe's directory: gptq, awq, pack-quantized … Default: the usual one.")
+    ] = None,
+    work: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep a recipe's finished blocks here; default: beside OUT.")
+    ] = None,
+    spill: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep activations between blocks on this disk, not in memory.")
+    ] = None,
     threads: Annotated[int | None, typer.Option("-t", "--threads", min=1, help="Default: every core.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Quantize MODEL to a GGUF of file type TYPE, byte for byte as llama-quantize writes it."""
+    """Quantize MODEL to a GGUF of file type TYPE, byte for byte as llama-quantize writes it, or by a recipe.
+
+    A recipe that was interrupted goes on behind its last finished block: give the same command again.
+    """
     from pennyweight.jobs.quantize import QuantizeOptions
     from pennyweight.jobs.quantize import quantize as job
     from pennyweight.recipes.overrides import parse_overrides
@@ -70,9 +96,28 @@ def quantize(
         leave_output_tensor=leave_output_tensor,
         pure=pure,
     )
+    if recipe is not None:
+        others = {"TYPE": type, "--imatrix": imatrix, "--split-max-size": split_max_size, "--for": card, "--plan": plan}
+        require_alone(others, output, dry_run=dry_run)
+        asked = RecipeRequest(
+            recipe=recipe,
+            text=text,
+            samples=samples,
+            sample_length=sample_length,
+            seed=seed,
+            device=device,
+            layout=layout,
+            work=work,
+            spill=spill,
+            threads=threads,
+        )
+        follow(model, asked, output, overrides, json=json)
+        return
+    if text is not None:
+        raise BadRequest("--text is what a recipe calibrates on; TYPE alone takes --imatrix FILE")
     type = picked_type(model, type, card, ctx, plan)
     if type is None:
-        raise BadRequest("no TYPE; name one such as Q4_K_M, or a card with --for, or a plan with --plan")
+        raise BadRequest("no TYPE; name one such as Q4_K_M, a card with --for, a plan with --plan or a --recipe")
     options = QuantizeOptions(
         imatrix=imatrix,
         overrides=overrides,

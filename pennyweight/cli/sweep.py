@@ -25,6 +25,14 @@ def sweep(
     types: Annotated[
         str | None, typer.Option(metavar="TYPE,…", help="File types. Default: the field's seven, Q8_0 to Q2_K.")
     ] = None,
+    recipes: Annotated[
+        str | None, typer.Option(metavar="R,…", help="Recipes after the types: gptq:Q3_K_S,awq:INT4_G128,spqr:3 …")
+    ] = None,
+    calibration: Annotated[
+        str | None, typer.Option(metavar="F", help="What recipes calibrate on, never F above: a file, or `self`.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Chunks of the calibration text.")] = 128,
+    calibration_seed: Annotated[int, typer.Option(min=0, help="Which chunks.")] = 0,
     ctx: Annotated[str, typer.Option("-c", "--ctx", metavar="TOKENS", help="Tokens of one chunk.")] = "512",
     chunks: Annotated[int | None, typer.Option(min=1, help="Most chunks to score; default: all.")] = None,
     prompt: Annotated[int, typer.Option("-p", "--n-prompt", min=1, help="Tokens of the prompt speed test.")] = 512,
@@ -41,9 +49,11 @@ def sweep(
 
     A sweep that was interrupted goes on where it stopped: give the same command again.
     """
+    from pennyweight.jobs.recipe import RecipeOptions
     from pennyweight.jobs.scoring import EvaluationOptions
     from pennyweight.jobs.sweep import LEVELS, SweepOptions
     from pennyweight.jobs.sweep import sweep as job
+    from pennyweight.pipeline.calibration import CalibrationOptions
     from pennyweight.runtimes.speed import SpeedSettings
 
     timing = SpeedSettings(
@@ -53,14 +63,32 @@ def sweep(
         threads=threads,
         gpu_layers=gpu_layers,
     )
+    named = _names(types) if types is not None else () if recipes is not None else LEVELS
     options = SweepOptions(
-        types=tuple(filter(None, types.replace(",", " ").split())) if types is not None else LEVELS,
-        evaluation=EvaluationOptions(ctx=parse_tokens(ctx), chunks=chunks, gpu_layers=gpu_layers, threads=threads),
+        types=named,
+        recipes=_names(recipes or ""),
+        following=RecipeOptions(
+            text=calibration,
+            calibration=CalibrationOptions(samples=samples, seed=calibration_seed),
+            threads=threads,
+        ),
+        evaluation=EvaluationOptions(
+            ctx=parse_tokens(ctx),
+            chunks=chunks,
+            # One engine for the whole table: directories are scored by PyTorch, so are the GGUFs beside them.
+            engine="torch" if recipes else "llama.cpp",
+            gpu_layers=gpu_layers,
+            threads=threads,
+        ),
         speed=timing if speed else None,
         keep_files=keep,
         seed=seed,
     )
     finish(job(model, text, output, options), json=json)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
 
 
 def finish(result: "SweepResult", *, json: bool) -> None:

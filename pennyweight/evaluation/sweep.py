@@ -22,6 +22,8 @@ class LevelFile:
     bits_per_weight: float
     encode_weights_per_second: float
     base_fingerprint: str
+    make_seconds: float | None = None
+    peak_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ class SweepRow:
         base_perplexity, base_stderr, noise_floor: of the base it was compared with, on the same `tokens` scored tokens.
         base_fingerprint: of that base's tensors.
         text: what the model at this level wrote, where that was asked for.
+        make_seconds, peak_memory_bytes: what making it cost: wall time, and the most memory the process held meanwhile.
     """
 
     type: str
@@ -92,6 +95,8 @@ class SweepRow:
     engine: str
     protocol: str
     text: str | None = None
+    make_seconds: float | None = None
+    peak_memory_bytes: int | None = None
 
     @property
     def is_distinguishable(self) -> bool:
@@ -241,6 +246,8 @@ def sweep_row(
         engine=divergence.engine,
         protocol=protocol,
         text=text,
+        make_seconds=file.make_seconds,
+        peak_memory_bytes=file.peak_memory_bytes,
     )
 
 

@@ -11,6 +11,7 @@ from pennyweight.evaluation.divergence import Divergence, compare
 from pennyweight.evaluation.engine import cut
 from pennyweight.evaluation.journal import key_of
 from pennyweight.evaluation.sweep import LevelFile, LevelSpeed, SweepRow, sweep_row
+from pennyweight.jobs.cost import measured_cost
 from pennyweight.jobs.level import Level
 from pennyweight.jobs.scoring import (
     EvaluationOptions,
@@ -128,7 +129,9 @@ def _measured(
     level: Level, path: Path, subject: Subject, base: CompactBase, extras: Extras, advance: Advance
 ) -> SweepRow:
     """The level's row, from its file made at `path`; its numbers are in the store."""
-    made, evaluation = level.make(path), subject.evaluation_of(level)
+    evaluation = subject.evaluation_of(level)
+    with measured_cost() as cost:
+        made = level.make(path)
     with logits_engine(str(path), evaluation) as engine:
         divergence = compare(base, engine, threads=evaluation.threads, advance=advance)
         said = protocol(engine)
@@ -141,6 +144,8 @@ def _measured(
         bits_per_weight=made.bits_per_weight,
         encode_weights_per_second=made.weights / made.seconds,
         base_fingerprint=subject.identity.fingerprint,
+        make_seconds=cost.seconds,
+        peak_memory_bytes=cost.peak_memory_bytes,
     )
     row = sweep_row(file, divergence, said, speed, text)
     identity = replace(identify(str(path)), model=subject.identity.model, type=level.name)

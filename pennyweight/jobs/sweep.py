@@ -20,6 +20,9 @@ from pennyweight.evaluation.texts import text_bytes, text_name
 from pennyweight.evaluation.throughput import measure_speed
 from pennyweight.jobs.level import Level, file_type_level
 from pennyweight.jobs.measure_level import Extras, Subject, base_of, measure_level
+from pennyweight.jobs.recipe import USUAL as AS_USUALLY_FOLLOWED
+from pennyweight.jobs.recipe import RecipeOptions
+from pennyweight.jobs.recipe_level import recipe_level
 from pennyweight.jobs.scoring import USUAL as AS_USUAL
 from pennyweight.jobs.scoring import EvaluationOptions, identify, scoring_notes, text_hash
 from pennyweight.jobs.speeds import level_speed
@@ -52,12 +55,15 @@ class SweepOptions:
 
     Attributes:
         types: file types, in the order of the table.
+        recipes: recipes after them, followed as `following` says.
         speed: what to time of each level; None for no speeds.
         keep_files: leave the quantized files in the output directory.
         seed: of the sample that the stored predictions keep of improbable tokens.
     """
 
     types: tuple[str, ...] = LEVELS
+    recipes: tuple[str, ...] = ()
+    following: RecipeOptions = AS_USUALLY_FOLLOWED
     evaluation: EvaluationOptions = AS_USUAL
     speed: SpeedSettings | None = SPEED
     keep_files: bool = True
@@ -83,12 +89,19 @@ def sweep(
         key=f"speed {settings}",
         speed=(lambda _, path: level_speed(measure_speed(path, settings), settings=settings)) if settings else None,
     )
-    return sweep_with(file_type_levels(model, options), extras, model, text, output, options, on_row=on_row)
+    levels = [*file_type_levels(model, options), *recipe_levels(model, text, options)]
+    return sweep_with(levels, extras, model, text, output, options, on_row=on_row)
 
 
 def file_type_levels(model: str, options: SweepOptions) -> list[Level]:
     """The levels of `options.types`. Raises: UnknownName."""
     return [file_type_level(model, type, options.evaluation.threads) for type in options.types]
+
+
+def recipe_levels(model: str, text: str | Path, options: SweepOptions) -> list[Level]:
+    """The levels of `options.recipes`, none of them calibrated on `text`. Raises: UnknownName, BadRequest."""
+    held_back = text_bytes(text) if options.recipes else b""
+    return [recipe_level(model, recipe, options.following, held_back) for recipe in options.recipes]
 
 
 def sweep_with(

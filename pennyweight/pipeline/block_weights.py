@@ -27,7 +27,7 @@ class BlockWeights:
         """`head_length` of a canonical name, where the rows of its heads are wanted in transformers' order."""
         self._head_length = head_length
         prefix = f"blk.{block}."
-        self.block, self.prefix, self._device, self._threads = block, prefix, device, threads
+        self.block, self.prefix, self.device, self._threads = block, prefix, device, threads
         self._tensors = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
         self.changed: dict[str, torch.Tensor] = {}
 
@@ -64,4 +64,4 @@ class BlockWeights:
         each_in_threads(read, range(0, tensor.rows, _SLAB_ROWS), self._threads)
         if head_length := self._head_length(tensor.name):
             found = torch.from_numpy(transformers_order(found.numpy(), head_length))
-        return found.reshape(self.shape(name)).to(self._device)
+        return found.reshape(self.shape(name)).to(self.device)

@@ -31,9 +31,11 @@ from pennyweight.models.linears import block_linears
 from pennyweight.pipeline.block_weights import BlockWeights
 from pennyweight.pipeline.calibration import Calibration
 from pennyweight.pipeline.capture import BlockRunner, Capture, Layer
+from pennyweight.pipeline.folding import can_fold, fold
 from pennyweight.pipeline.hidden import Hidden
 from pennyweight.pipeline.journal import BlockJournal, BlockResult, LayerReport
 from pennyweight.pipeline.rounding import Rounding, decoded
+from pennyweight.pipeline.scales import finder
 from pennyweight.runtimes.torch_reference.decoder import Decoder
 from pennyweight.runtimes.torch_reference.hooks import Hooks
 
@@ -157,6 +159,7 @@ class _Walk:
 
     def _quantize(self, weights: BlockWeights) -> BlockResult:
         groups = self._groups(weights)
+        self._transform(weights, groups)
         codes: dict[str, tuple[Any, ...]] = {}
         reports: list[LayerReport] = []
         early = {} if self._settings.true_sequential else self._statistics(weights, groups)
@@ -182,6 +185,21 @@ class _Walk:
             pairs = ((name, self._rounding_of(weights.prefix + name)) for name in names if name in weights)
             found.append({name: rounding for name, rounding in pairs if rounding})
         return [group for group in found if group]
+
+    def _transform(self, weights: BlockWeights, groups: "list[dict[str, Rounding]]") -> None:
+        """Find every pair's scales on the block as it is, then fold them and let the block compute with the result."""
+        roundings = {name: rounding for group in groups for name, rounding in group.items()}
+        pairs = [p for p in self._table.pairs if can_fold(p, weights) and all(name in roundings for name in p.targets)]
+        for transform in self._transforms if pairs else ():
+            # Where a norm stands in front of experts, their router sees every token.
+            inputs = {pair: (pair.followers or pair.targets)[0] for pair in pairs}
+            seen = self._seen(weights, list(dict.fromkeys(inputs.values())), hessian=True, stop=False)
+            for pair in pairs:
+                here = {expert: s for (name, expert), s in seen.items() if name == weights.prefix + inputs[pair]}
+                find = finder(transform, roundings[pair.targets[0]].grid)
+                fold(pair, weights, here, find, self._settings.few_tokens)
+            for name, values in weights.changed.items():
+                self._replace(weights.prefix + name, values.reshape(-1, values.shape[-1]).cpu().numpy())
 
     def _statistics(self, weights: BlockWeights, groups: "list[dict[str, Rounding]]") -> dict[Layer, Statistics]:
         """What enters the first layer of each group, by that layer and its expert; nothing where nobody asks."""

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pennyweight import kernels
+from pennyweight.core.errors import BadRequest
 from pennyweight.core.parallel import default_threads, each_in_threads
 from pennyweight.formats.base import BlockFormat
 from pennyweight.formats.codes import BlockCodes
-from pennyweight.formats.grid import PackedCodes
+from pennyweight.formats.grid import Grid, PackedCodes
+from pennyweight.kernels import grids
+from pennyweight.methods import fp8, gptq, llm_int8, rtn
 from pennyweight.methods.quantized import Quantized, check_weight, name_of
 from pennyweight.methods.statistics import Statistics, importance
 from pennyweight.recipes.grammar import Recipe
@@ -22,7 +25,12 @@ if TYPE_CHECKING:
 Round = Callable[["torch.Tensor", Statistics | None], Quantized]
 """(float32 (rows, columns), statistics or None) → codes and the weights they decode to."""
 
+MORE_DAMP = 0.1
+"""Ten times the usual: with fewer tokens than columns the Hessian has directions that were never seen, and what error
+feedback does along them is noise."""
+
 _SLAB_WEIGHTS = 1 << 20
+_CLIPPING = rtn.RtnConfig(clip_search=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +39,14 @@ class Rounding:
 
     Attributes:
         method: its name, for reports.
+        grid: what it is rounded to, for a transform's search.
         round: the method.
         needs_statistics, needs_hessian: what of a layer's input it wants to know.
         starved: what rounds a matrix whose statistics are too few, by `starved_method`.
     """
 
     method: str
+    grid: Grid
     round: Round
     needs_statistics: bool = False
     needs_hessian: bool = False
@@ -46,6 +56,7 @@ class Rounding:
 
 def gguf_rounding(recipe: Recipe, format: BlockFormat, threads: int | None = None) -> Rounding:
     """How a matrix becomes `format` of a GGUF."""
+    grid = grids.get(format.name)
 
     def encode(weight: "torch.Tensor", statistics: Statistics | None) -> Quantized:
         return _encoded(weight, statistics, format, threads or default_threads())
@@ -53,14 +64,59 @@ def gguf_rounding(recipe: Recipe, format: BlockFormat, threads: int | None = Non
     def plain(weight: "torch.Tensor", statistics: Statistics | None) -> Quantized:
         return encode(weight, None)
 
+    if recipe.method == "gptq":
+        return _gptq(grid, starved=plain)
     if recipe.method == "imatrix":
-        return Rounding(method="imatrix", round=encode, needs_statistics=True, starved=plain)
-    return Rounding(method="rtn", round=plain, starved=plain)
+        return Rounding(method="imatrix", grid=grid, round=encode, needs_statistics=True, starved=plain)
+    return Rounding(method="rtn", grid=grid, round=plain, starved=plain)
+
+
+def directory_rounding(recipe: Recipe) -> Rounding:
+    """How every matrix is rounded for a checkpoint directory."""
+    if recipe.method == "llm_int8":
+        return _plain("llm_int8", grids.get("INT8"), llm_int8.quantize_weight)
+    if recipe.method == "fp8":
+        return _plain("fp8", grids.get("FP8_E4M3"), fp8.quantize_weight)
+    if recipe.integer is None:
+        raise BadRequest(f"{recipe}: this method is not built yet; take gptq:INT3_G128, which is as small")
+    grid = grids.get(recipe.integer.grid)
+    if recipe.method == "gptq":
+        return _gptq(grid, starved=_nearest(grid))
+    if "awq" in recipe.transforms:
+        return Rounding(method="rtn", grid=grid, round=_searched(grid), needs_statistics=True, starved=_nearest(grid))
+    return _plain("rtn", grid, rtn.quantize_weight)
+
+
+def _plain(
+    method: str, grid: Grid, quantize: Callable[["torch.Tensor", Statistics | None, Grid], Quantized]
+) -> Rounding:
+    def round(weight: "torch.Tensor", statistics: Statistics | None) -> Quantized:
+        return quantize(weight, None, grid)
+
+    return Rounding(method=method, grid=grid, round=round, starved=round)
+
+
+def _nearest(grid: Grid) -> Round:
+    return lambda weight, statistics: rtn.quantize_weight(weight, None, grid)
+
+
+def _searched(grid: Grid) -> Round:
+    """Round-to-nearest on ranges that lose least, weighted by mean x²: AWQ's clip search, a group at a time."""
+    return lambda weight, statistics: rtn.quantize_weight(weight, statistics, grid, _CLIPPING)
 
 
 def decoded(codes: PackedCodes) -> NDArray[np.float32]:
     """The weights that codes stand for, float32 (rows, columns); a GGUF format's by the fast kernels."""
     return kernels.decode(codes.format, codes.data) if isinstance(codes, BlockCodes) else codes.decode()
+
+
+def _gptq(grid: Grid, starved: Round) -> Rounding:
+    def round(weight: "torch.Tensor", statistics: Statistics | None) -> Quantized:
+        few = statistics is not None and statistics.tokens < statistics.columns
+        config = gptq.GptqConfig(damp=MORE_DAMP) if few else gptq.GptqConfig()
+        return gptq.quantize_weight(weight, statistics, grid, config)
+
+    return Rounding(method="gptq", grid=grid, round=round, needs_statistics=True, needs_hessian=True, starved=starved)
 
 
 def _encoded(weight: "torch.Tensor", statistics: Statistics | None, format: BlockFormat, threads: int) -> Quantized:

@@ -6,17 +6,19 @@ is kept by its name.
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pennyweight import formats
 from pennyweight.core.errors import FormatError
-from pennyweight.formats import codes as kinds
 from pennyweight.formats.base import BlockFormat
+from pennyweight.formats.codes import BlockCodes, Float8Codes, IntegerCodes
+from pennyweight.formats.spqr_codes import SpQRCodes
 
 KIND = "kind"
+KINDS = {kind.__name__: kind for kind in (BlockCodes, Float8Codes, IntegerCodes, SpQRCodes)}
 
 Arrays = dict[str, NDArray[Any]]
 Facts = dict[str, Any]
@@ -36,17 +38,13 @@ def taken_apart(codes: Any) -> tuple[Arrays, Facts]:
 
 def put_together(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Any:
     """The codes. Raises: FormatError for a kind or a field that this version does not have."""
-    kind = getattr(kinds, str(facts.get(KIND)), None)
-    if not _is_kind(kind):
+    kind = KINDS.get(str(facts.get(KIND)))
+    if kind is None:
         raise FormatError(f"codes of the kind {facts.get(KIND)!r} are unknown here; the journal is another version's")
     values = {**{name: value for name, value in facts.items() if name != KIND}, **arrays}
-    if kind is kinds.BlockCodes:
+    if kind is BlockCodes:
         values["format"] = formats.get(values["format"])
     try:
         return kind(**values)
     except TypeError as error:
         raise FormatError(f"codes of the kind {kind.__name__} do not fit: {error}") from error
-
-
-def _is_kind(found: Any) -> TypeGuard[type]:
-    return isinstance(found, type) and hasattr(found, "__dataclass_fields__")

@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
-from pennyweight.core.units import show_bytes
+from pennyweight.core.units import show_bytes, show_seconds
 from pennyweight.evaluation.sweep import SweepResult, SweepRow
 
 NARROW, MIDDLE, WIDE, WHOLE = 80, 100, 120, 150
@@ -78,6 +78,18 @@ ALL = (
         title="weights quantized per second, reading and writing included",
         cell=lambda row: encode_speed(row),
         width=WIDE,
+    ),
+    Column(
+        head="made in",
+        title="wall time of making the file, calibration included",
+        cell=lambda row: "" if row.make_seconds is None else show_seconds(row.make_seconds),
+        width=WHOLE,
+    ),
+    Column(
+        head="memory",
+        title="the most memory the process held while it made the file, what it held before included",
+        cell=lambda row: "" if row.peak_memory_bytes is None else show_bytes(row.peak_memory_bytes),
+        width=WHOLE,
     ),
 )
 
