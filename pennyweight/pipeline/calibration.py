@@ -27,7 +27,7 @@ LANES = 16
 
 WINDOW, WINDOWS, SHARED_LIMIT = 64, 200, 0.02
 """Overlap of two texts: `WINDOWS` passages of `WINDOW` bytes of one are looked for in the other. Of 200 passages of the
-embedded model's evaluation text none stands in any of thirteen public-domain books; a shared title page would be a few."""
+embedded model's evaluation text none stands in any of thirteen public-domain books; a title page would be a few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
