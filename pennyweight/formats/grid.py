@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from pennyweight.core.errors import BadRequest, ShapeError
 from pennyweight.formats.base import Blocks, Codes, Floats
 from pennyweight.formats.codes import BlockCodes, Float8Codes, IntegerCodes
+from pennyweight.formats.spqr_codes import SpQRCodes
 
-PackedCodes = IntegerCodes | Float8Codes | BlockCodes
+PackedCodes = IntegerCodes | Float8Codes | BlockCodes | SpQRCodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
