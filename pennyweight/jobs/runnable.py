@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pennyweight.checkpoints.base import Checkpoint
 from pennyweight.checkpoints.open import local_path, open_checkpoint
-from pennyweight.jobs.quantize import quantize
+from pennyweight.jobs.quantize import QuantizeOptions, quantize
 from pennyweight.recipes.file_types import UNQUANTIZED
 
 
@@ -24,7 +24,9 @@ def runnable(model: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="pennyweight-") as directory:
         gguf = Path(directory) / f"{path.name}.gguf"
-        quantize(model, lossless_type(open_checkpoint(model)), gguf)
+        # A calibrated checkpoint's weights are what its codes say, in float32: nothing is rounded a second time.
+        options = QuantizeOptions(allow_requantize=True)
+        quantize(model, lossless_type(open_checkpoint(model)), gguf, options)
         yield gguf
 
 
@@ -34,6 +36,11 @@ def model_files(model: str) -> tuple[Path, ...]:
 
 
 def lossless_type(checkpoint: Checkpoint) -> str:
-    """The unquantized file type that most of the checkpoint's matrices are stored in: F32, F16 or BF16."""
-    stored = Counter(t.format for t in checkpoint.tensors if len(t.shape) > 1 and t.format in UNQUANTIZED)
+    """The unquantized file type that most of the checkpoint's matrices are stored in: F32, F16 or BF16.
+
+    F32 for a calibrated one: scale times code need not be a number of 16 bits.
+    """
+    stored = Counter(t.format for t in checkpoint.tensors if len(t.shape) > 1)
+    if any(format not in UNQUANTIZED for format in stored):
+        return "F32"
     return stored.most_common(1)[0][0] if stored else "F32"
