@@ -1,16 +1,15 @@
 """MODEL, as a user writes it → a checkpoint: `embedded`, a .gguf, a directory, `user/repo`, `hf.co/user/repo:TYPE`."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from pennyweight.checkpoints.base import Checkpoint
 from pennyweight.checkpoints.gguf import open_gguf_checkpoint
 from pennyweight.checkpoints.huggingface import open_huggingface
+from pennyweight.containers.gguf_names import of_type
 from pennyweight.core.errors import BadRequest, PennyweightError
 from pennyweight.models.embedded import EMBEDDED
 
-_PART = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
 _REPOSITORY = re.compile(r"(?:https://)?(?:hf\.co/|huggingface\.co/)?([\w.-]+/[\w.-]+?)(?::([\w-]+))?$")
 
 
@@ -50,7 +49,7 @@ def _download(repository: str, file_type: str | None) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     try:
-        ggufs = _of_type(HfApi().list_repo_files(repository), file_type, repository) if file_type else []
+        ggufs = of_type(HfApi().list_repo_files(repository), file_type, repository) if file_type else []
         # Never *.bin or *.pt: those are pickles, which run code when loaded.
         patterns = ggufs if file_type else ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
         directory = Path(snapshot_download(repository, allow_patterns=patterns))
@@ -60,21 +59,3 @@ def _download(repository: str, file_type: str | None) -> Path:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadRequest(f"cannot fetch {repository}: {reason}") from error
     return directory / ggufs[0] if file_type else directory
-
-
-def _of_type(files: Iterable[str], file_type: str, repository: str) -> list[str]:
-    """The one GGUF model of `file_type` among a repository's files: its file, or the parts of a split one, in order.
-
-    Raises: BadRequest where there is none, or more than one.
-    """
-    # TYPE stands alone in the name: F16 is not BF16, Q4_K not Q4_K_M. mmproj files are vision projectors, not models.
-    word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(file_type)}(?![A-Za-z0-9_])", re.IGNORECASE)
-    offered = sorted(f for f in files if f.endswith(".gguf") and "mmproj" not in f)
-    found = [f for f in offered if word.search(f.rpartition("/")[2])]
-    models = {_PART.sub("", f) for f in found}
-    if len(models) != 1:
-        which = f"{len(models)} GGUFs" if models else "no GGUF"
-        raise BadRequest(
-            f"{repository} has {which} of type {file_type}: {', '.join(sorted(models) or offered) or 'none at all'}"
-        )
-    return found

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from pennyweight.containers.gguf import SPLIT_COUNT, SPLIT_KEYS, SPLIT_NO, SPLIT_TENSORS, GGUFValue, integer, shard_path
 from pennyweight.containers.gguf_header import Header, read_header
-from pennyweight.containers.source import FileSource
+from pennyweight.containers.source import FileSource, Source
 from pennyweight.containers.tensor import StoredTensor
 from pennyweight.core.errors import FormatError
 
@@ -55,6 +55,22 @@ def open_gguf(path: str | Path) -> GGUFFile:
     return _assemble(paths, sources, headers)
 
 
+def gguf_of(sources: tuple[Source, ...]) -> GGUFFile:
+    """A GGUF model from the sources of all its parts, in order, wherever they are; their names stand for paths.
+
+    Raises: FormatError where one is not sound, or they are not the parts of one model.
+    """
+    headers = tuple(read_header(source) for source in sources)
+    count = integer(headers[0].metadata.get(SPLIT_COUNT)) or 1
+    if max(1, count) != len(sources):
+        raise FormatError(f"{sources[0].name} is of a model in {count} parts, found are {len(sources)}")
+    paths = tuple(Path(source.name) for source in sources)
+    if count > 1:
+        for number, (path, header) in enumerate(zip(paths, headers, strict=True)):
+            _require_part(path, header, number, count)
+    return _assemble(paths, sources, headers)
+
+
 def _shard_paths(path: Path, header: Header, count: int) -> tuple[Path, ...]:
     number = integer(header.metadata.get(SPLIT_NO))
     match = _SHARD.fullmatch(path.name)
@@ -79,7 +95,7 @@ def _require_part(path: Path, header: Header, number: int, count: int) -> None:
         raise FormatError(f"{path} says it is part {found[0]} of {found[1]} (from 0), wanted part {number} of {count}")
 
 
-def _assemble(paths: tuple[Path, ...], sources: tuple[FileSource, ...], headers: tuple[Header, ...]) -> GGUFFile:
+def _assemble(paths: tuple[Path, ...], sources: tuple[Source, ...], headers: tuple[Header, ...]) -> GGUFFile:
     metadata = dict(headers[0].metadata)
     tensors: dict[str, StoredTensor] = {}
     for path, header in zip(paths, headers, strict=True):

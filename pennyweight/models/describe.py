@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pennyweight.containers.gguf import GGUFValue, ValueType
-from pennyweight.core.errors import UnsupportedModel
+from pennyweight.core.errors import FormatError, UnsupportedModel
 from pennyweight.models import architectures
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.models.architectures.base import Architecture, Number, Outline
@@ -65,6 +65,8 @@ def metadata_of(architecture: Architecture, outline: Outline) -> dict[str, GGUFV
 
 
 def _value(number: Number) -> GGUFValue:
+    if max(number if isinstance(number, tuple) else (number,)) >= 1 << 32:
+        raise FormatError("config.json: its numbers multiply to more than a GGUF can say")
     if isinstance(number, tuple):
         return GGUFValue.array(ValueType.UINT32, np.array(number, np.uint32))
     return GGUFValue.scalar(ValueType.UINT32, number)
@@ -87,5 +89,7 @@ def _holds(rule: TensorRule, words: frozenset[str]) -> bool:
 
 def _planned(rule: TensorRule, block: int, sizes: Mapping[str, int]) -> PlannedTensor:
     name, shape = rule.name.format(block=block), tuple(sizes[dimension] for dimension in rule.shape)
+    if not all(shape):
+        raise FormatError(f"config.json: {name} would have the shape {shape}; some of its numbers do not fit together")
     kept = rule.float32 or kept_in_float32(name, shape)
     return PlannedTensor(name=name, shape=shape, format="F32" if kept else rule.format)

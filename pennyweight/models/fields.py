@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pennyweight.core.errors import FormatError
+from pennyweight.models.shape import MAX_BLOCKS
 
 MOST = 1 << 31
 
@@ -37,6 +38,13 @@ class Fields:
                 self._missing.append(names[0])
             return least if default is None else default
         return self._checked(names[0], found, least)
+
+    def blocks(self) -> int:
+        """How many decoder blocks; checked at once, because so many of everything follow. Raises: FormatError."""
+        found = self.count("num_hidden_layers")
+        if found > MAX_BLOCKS:
+            raise FormatError(f"{self.source}: num_hidden_layers is {found}; llama.cpp runs at most {MAX_BLOCKS}")
+        return found
 
     def counts(self, name: str, length: int) -> tuple[int, ...]:
         """One whole number of at least 0 for each block."""

@@ -1,15 +1,19 @@
 """MODEL, as a person writes it → an `Anatomy`: a catalogue name, a file, a directory, or a repository on the Hub."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from pennyweight.containers.gguf_reader import open_gguf
-from pennyweight.core.errors import BadRequest, FormatError
+from pennyweight.containers.safetensors import INDEX, SINGLE, open_safetensors
+from pennyweight.core.errors import BadRequest, FormatError, UnsupportedModel
 from pennyweight.models import catalogue
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.models.describe import anatomy_from_config
 from pennyweight.models.from_gguf import anatomy_from_gguf
+
+_REPOSITORY = re.compile(r"(?:https://)?(?:hf\.co/|huggingface\.co/)?([\w.-]+/[\w.-]+?)(?::([\w-]+))?$")
 
 MAX_CONFIG_BYTES = 16 << 20
 """The largest config.json in circulation has some hundred kilobytes."""
@@ -33,7 +37,17 @@ def resolve(model: str, *, offline: bool = False) -> Anatomy:
         return _from_file(path)
     if path.suffix in (".gguf", ".json", ".safetensors") or model.startswith((".", "/", "~")):
         raise BadRequest(f"no such file: {model}")
-    return from_catalogue(model)
+    return _named(model, offline)
+
+
+def _named(model: str, offline: bool) -> Anatomy:
+    """A name of the catalogue, or a repository; a publisher's own repository is in the catalogue too."""
+    repository = _REPOSITORY.match(model)
+    if catalogue.find(repository[1] if repository and not repository[2] else model) or not repository:
+        return from_catalogue(repository[1] if repository else model)
+    from pennyweight.planner.hub import default_hub, hub_anatomy
+
+    return hub_anatomy(default_hub(offline), repository[1], repository[2])
 
 
 def from_catalogue(name: str) -> Anatomy:
@@ -48,14 +62,25 @@ def _from_file(path: Path) -> Anatomy:
     if path.suffix == ".json":
         name = path.parent.name or path.stem
         return anatomy_from_config(read_config(path), name=name, source=str(path))
-    raise BadRequest(f"{path} is neither a .gguf file nor a config.json")
+    if path.suffix == ".safetensors":
+        return _from_directory(path.parent)
+    raise BadRequest(f"{path} is none of a .gguf file, a config.json and a .safetensors file")
 
 
 def _from_directory(path: Path) -> Anatomy:
     config = path / "config.json"
     if not config.is_file():
-        raise BadRequest(f"{path} has no config.json")
-    return anatomy_from_config(read_config(config), name=path.resolve().name, source=str(config))
+        raise BadRequest(f"{path} has no config.json, which says what its tensors are")
+    fields, name = read_config(config), path.resolve().name
+    try:
+        return anatomy_from_config(fields, name=name, source=str(config))
+    except UnsupportedModel as error:
+        if not any((path / file).is_file() for file in (SINGLE, INDEX)):
+            raise
+        from pennyweight.models.bounds import bounded_anatomy
+
+        stored = open_safetensors(path).tensors.values()
+        return bounded_anatomy(fields, stored, name=name, repository="", why=str(error))
 
 
 def read_config(path: Path) -> dict[str, Any]:

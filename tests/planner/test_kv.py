@@ -7,7 +7,7 @@ import pytest
 
 from pennyweight.core.errors import BadRequest, ShapeError
 from pennyweight.models import catalogue
-from pennyweight.models.anatomy import Keeps
+from pennyweight.models.anatomy import Block, Keeps
 from pennyweight.models.describe import anatomy_from_config
 from pennyweight.planner.kv import cells_of, kv_by_block, kv_bytes
 from pennyweight.planner.request import Settings
@@ -55,6 +55,42 @@ def test_published_models_take_what_others_logged(name: str, context: int, cache
     anatomy = anatomy_from_config(catalogue.get(name).fields, name=name)
     settings = Settings(context=context, key_type=cache_type, value_type=cache_type)
     assert kv_bytes(anatomy, settings) == mib * MIB
+
+
+DIMENSIONS = (
+    ("LLaMA-2-7B", 32, 4096, 4096, 512, "F16", 256.0),
+    ("LLaMA-30B", 60, 6656, 6656, 512, "F16", 780.0),
+    ("LLaMA-2-70B", 80, 1024, 1024, 512, "F16", 160.0),
+    ("Llama-3-8B", 32, 1024, 1024, 8192, "F16", 1024.0),
+    ("Llama-3.1-8B", 32, 1024, 1024, 1024, "F16", 128.0),
+    ("Qwen3-30B-A3B", 48, 512, 512, 32_768, "F16", 3072.0),
+    ("Qwen3-30B-A3B", 48, 512, 512, 4096, "F16", 384.0),
+    ("Qwen3-Coder-30B-A3B", 48, 512, 512, 65_536, "F16", 6144.0),
+    ("Qwen3-32B", 64, 1024, 1024, 8192, "F16", 2048.0),
+    ("DeepSeek-V3, latent", 61, 576, 0, 32_768, "F16", 2196.0),
+    ("DeepSeek-V3, latent", 61, 576, 0, 32_768, "Q8_0", 1166.62),
+    ("DeepSeek-V3, latent", 61, 576, 0, 65_536, "Q8_0", 2333.25),
+)
+"""Model, blocks, widths of keys and values, context, cache type, MiB: every combination that public load logs state.
+
+Sources: XiongjieDai/GPU-Benchmarks-on-LLM-Inference (llama.cpp), ikawrakow/ik_llama.cpp.
+"""
+
+
+@pytest.mark.parametrize(("model", "blocks", "keys", "values", "context", "cache_type", "mib"), DIMENSIONS)
+def test_dimensions_that_others_logged_take_what_they_logged(
+    model: str, blocks: int, keys: int, values: int, context: int, cache_type: str, mib: float
+) -> None:
+    keeps = Keeps.EVERY_TOKEN if values else Keeps.LATENT
+    block = Block(keeps=keeps, key_width=keys, value_width=values)
+    anatomy = replace(tiny_anatomy("qwen3"), name=model, blocks=(block,) * blocks)
+    settings = Settings(context=context, key_type=cache_type, value_type=cache_type)
+    assert round(kv_bytes(anatomy, settings) / MIB, 2) == pytest.approx(mib, abs=0.01)
+
+
+def test_deepseek_v3_of_the_catalogue_keeps_what_the_logs_say() -> None:
+    anatomy = anatomy_from_config(catalogue.get("DeepSeek-V3").fields, name="DeepSeek-V3")
+    assert kv_bytes(anatomy, Settings(context=32_768)) == 2196 * MIB
 
 
 @pytest.mark.parametrize(("cache_type", "share"), [("Q8_0", 34 / 64), ("Q4_0", 18 / 64), ("Q5_0", 22 / 64)])

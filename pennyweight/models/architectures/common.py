@@ -10,7 +10,7 @@ def common_numbers(fields: Fields) -> dict[str, Number]:
     heads = fields.count("num_attention_heads")
     head = fields.count("head_dim", default=max(1, hidden // heads))
     return {
-        "block_count": fields.count("num_hidden_layers"),
+        "block_count": fields.blocks(),
         "context_length": fields.count("max_position_embeddings"),
         "embedding_length": hidden,
         "feed_forward_length": fields.count("intermediate_size"),

@@ -20,7 +20,7 @@ def _read_2(fields: Fields) -> Outline:
 def _read_3(fields: Fields) -> Outline:
     heads, head = fields.count("num_attention_heads", default=8), fields.count("head_dim", default=256)
     numbers = {
-        "block_count": fields.count("num_hidden_layers"),
+        "block_count": fields.blocks(),
         "context_length": fields.count("max_position_embeddings", default=131_072),
         "embedding_length": fields.count("hidden_size"),
         "feed_forward_length": fields.count("intermediate_size"),

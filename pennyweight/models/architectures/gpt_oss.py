@@ -23,7 +23,8 @@ from pennyweight.models.fields import Fields
 def _read(fields: Fields) -> Outline:
     numbers = common_numbers(fields) | expert_numbers(fields, "intermediate_size")
     numbers["attention.sliding_window"] = fields.count("sliding_window")
-    return Outline(numbers=numbers, features=common_features(fields))
+    notes = ("its experts are published in MXFP4; any other type rounds them again, to more bytes or worse",)
+    return Outline(numbers=numbers, features=common_features(fields), notes=notes)
 
 
 GPT_OSS = Architecture(

@@ -17,7 +17,7 @@ from pennyweight.models.fields import Fields
 
 
 def _read(fields: Fields) -> Outline:
-    blocks, hidden = fields.count("num_hidden_layers"), fields.count("hidden_size")
+    blocks, hidden = fields.blocks(), fields.count("hidden_size")
     kinds = fields.words("layer_types", blocks)
     if kinds is None:
         fields.lacks("layer_types")

@@ -11,7 +11,7 @@ from pennyweight.models.fields import Fields
 def _read(fields: Fields) -> Outline:
     numbers = common_numbers(fields)
     if fields.value("sliding_window") is not None:
-        blocks = fields.count("num_hidden_layers")
+        blocks = fields.blocks()
         types = fields.words("layer_types", blocks)
         windowed = [kind == "sliding_attention" for kind in types] if types else [i % 4 < 3 for i in range(blocks)]
         numbers["attention.sliding_window"] = fields.count("sliding_window")
