@@ -163,11 +163,11 @@ def _row(case: Case, report: SpeedReport, table: tuple[float, float], fitted: tu
     prompt = next((speed for speed in report.speeds if speed.is_prompt), None)
     return Row(
         **asdict(case),
-        measured=decode.tokens_per_second,
+        measured=decode.mean,
         stdev=decode.stdev,
         table=table[0],
         calibrated=fitted[0],
-        prompt_measured=prompt.tokens_per_second if prompt else None,
+        prompt_measured=prompt.mean if prompt else None,
         prompt_table=table[1] if prompt else None,
         prompt_calibrated=fitted[1] if prompt else None,
     )
