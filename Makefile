@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-interop check format bench clean
+.PHONY: demo test test-interop check format bench images clean
 
 demo: $(VENV)/base
 	$(BIN)/pennyweight demo -o demo
@@ -33,6 +33,8 @@ format: $(VENV)/dev
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.quantize
+	$(BIN)/python -m benchmarks.perplexity
+	$(BIN)/python -m benchmarks.synthetic
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, {sys.version.split()[0]} found; run make PYTHON=python3.12")'
@@ -69,6 +71,11 @@ $(VENV)/dev: $(VENV)/base
 	@touch $@
 
 .PRECIOUS: .venv-interop-%/python
+
+# The README's charts are the demo's own files.
+images: demo
+	cp demo/divergence.png docs/images/demo-divergence.png
+	cp demo/loss.png docs/images/demo-loss.png
 
 clean:
 	rm -rf $(VENV) demo build dist

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pennyweight.cli.main import main
+from pennyweight.jobs.sweep import LEVELS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,3 +46,15 @@ def test_the_readme_s_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"^\$ make (\w+)", README, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_the_readme_s_charts_are_pictures_of_the_demo_described_with_the_numbers_of_its_table() -> None:
+    pictures = re.findall(r'<img src="([^"]+)" width="49%" alt="([^"]+)"', README)
+    assert len(pictures) == 2
+    for path, described in pictures:
+        assert (ROOT / path).read_bytes().startswith(b"\x89PNG")
+        assert all(type in described for type in LEVELS)
+    table = dict(re.findall(r"^ (\w+) +[\d.]+ MiB .* (0\.\d{6}) ", README, re.MULTILINE))
+    said = dict(re.findall(r"(\w+)(?: nats)? (0\.\d+)", pictures[0][1]))
+    for type in LEVELS:
+        assert float(said[type]) == pytest.approx(float(table[type]), rel=0.15)

@@ -1,5 +1,7 @@
 """`pennyweight results`: what the measurement store holds."""
 
+import shutil
+from math import floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +11,9 @@ from pennyweight.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from pennyweight.store.measurement import Measurement
+
+WIDE, WHOLE = 110, 170
+"""Columns of a terminal from which on the engine, and the protocol too, are shown."""
 
 
 def results(
@@ -39,11 +44,20 @@ def results(
 
 
 def _show(rows: "tuple[Measurement, ...]") -> None:
-    table = [(row.model, row.type, row.metric, _value(row), row.when[:10]) for row in rows]
-    if table:
-        columns = ("model", "type", "metric", "value", "day (UTC)")
-        print_table("", columns, table, left=("model", "type", "metric", "day (UTC)"))
+    """A table as wide as the terminal allows: what ran it and how it was measured stand in wide ones."""
+    if not rows:
+        return
+    width = shutil.get_terminal_size().columns
+    table = [(row.model, row.type, row.metric, _value(row), row.when[:10], row.engine, row.protocol) for row in rows]
+    columns = ("model", "type", "metric", "value", "day (UTC)", "engine", "protocol")
+    shown = 5 + (width >= WIDE) + (width >= WHOLE)
+    left = [name for name in columns if name != "value"]
+    print_table("", columns[:shown], [cells[:shown] for cells in table], left=left)
 
 
 def _value(row: "Measurement") -> str:
-    return f"{row.value:.6g}" + (f" ± {row.stderr:.2g}" if row.stderr is not None else "")
+    """`1862 ± 13`: the error with two digits, the value with as many decimals as it."""
+    if not row.stderr:
+        return f"{row.value:.6g}"
+    decimals = max(0, 1 - floor(log10(row.stderr)))
+    return f"{row.value:,.{decimals}f} ± {row.stderr:,.{decimals}f}"

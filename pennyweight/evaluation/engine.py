@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from pennyweight.core.errors import BadRequest
 
+LEAST_CTX = 4
+"""Tokens of the shortest chunk that scores anything."""
+
 
 class LogitsEngine(Protocol):
     """A model that scores chunks; `runtimes.llama_cpp.LlamaCppLogits` is one."""
@@ -69,9 +72,10 @@ def read_text(path: Path) -> bytes:
 def cut(tokens: NDArray[np.int32], n_ctx: int, limit: int | None = None) -> NDArray[np.int32]:
     """int32 (tokens,) → (chunks, n_ctx), at most `limit` of them. Raises: BadRequest below two chunks."""
     if len(tokens) < 2 * n_ctx:
+        shorter = f" or -c {len(tokens) // 2}" if len(tokens) >= 2 * LEAST_CTX else ""
         raise BadRequest(
             f"the text has {len(tokens)} tokens; a context of {n_ctx} needs at least {2 * n_ctx}: "
-            f"take a longer text or -c {max(4, len(tokens) // 2)}"
+            f"take a longer text{shorter}"
         )
     if limit is not None and limit < 1:
         raise BadRequest(f"{limit} chunks asked for; at least 1 is wanted")

@@ -82,9 +82,22 @@ def as_json(found: ResultsResult) -> str:
 
 def as_markdown(found: ResultsResult) -> str:
     """A table of what a person asks first; the other forms have everything."""
-    lines = ["| model | type | metric | value | ± | engine | hardware | when |", "|---|---|---|--:|--:|---|---|---|"]
+    lines = [
+        "| model | type | metric | value | ± | protocol | engine | hardware | when |",
+        "|---|---|---|--:|--:|---|---|---|---|",
+    ]
     for row in found.rows:
         stderr = "" if row.stderr is None else f"{row.stderr:.3g}"
-        words = (row.model, row.type, row.metric, f"{row.value:.6g}", stderr, row.engine, row.hardware, row.when)
+        words = (
+            row.model,
+            row.type,
+            row.metric,
+            f"{row.value:.6g}",
+            stderr,
+            row.protocol,
+            row.engine,
+            row.hardware,
+            row.when,
+        )
         lines.append("| " + " | ".join(word.replace("|", "\\|") for word in words) + " |")
     return "\n".join(lines) + "\n"

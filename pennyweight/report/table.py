@@ -114,8 +114,9 @@ def paired(row: SweepRow) -> str:
 
 
 def encode_speed(row: SweepRow) -> str:
-    """`135 M/s`, millions of weights a second."""
-    return f"{row.encode_weights_per_second / 1e6:.0f} M/s"
+    """`135 M/s`, millions of weights a second; `0.4 M/s`."""
+    millions = row.encode_weights_per_second / 1e6
+    return f"{millions:.0f} M/s" if millions >= 10 else f"{millions:.1f} M/s"
 
 
 def conclusion(result: SweepResult) -> str:

@@ -120,7 +120,7 @@ def test_results_are_listed_filtered_and_exported(
     assert json.loads(capsys.readouterr().out)["rows"] == []
     monkeypatch.setenv("COLUMNS", "80")
     assert run(["results"], monkeypatch) == 0
-    assert "0.0123 ± 0.0004" in capsys.readouterr().out
+    assert "0.01230 ± 0.00040" in capsys.readouterr().out
     assert run(["results", "-o", str(tmp_path / "out.csv")], monkeypatch) == 0
     assert len(list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))) == 1
 

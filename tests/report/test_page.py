@@ -20,6 +20,19 @@ from tests.report.cases import failed_case, sweep_case
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
+MEASURE = """addEventListener('load', () => {
+  const page = frames[0].document, root = page.documentElement, overlaps = []
+  const parts = [...page.querySelectorAll('h1, h2, .headline, .table, .notes li, svg, figcaption, dt, dd')]
+  const boxes = parts.map(part => part.getBoundingClientRect())
+  boxes.forEach((a, i) => boxes.slice(i + 1).forEach((b, j) => {
+    const across = Math.min(a.right, b.right) - Math.max(a.left, b.left)
+    const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top)
+    if (across > 1 && down > 1) overlaps.push(parts[i].className + parts[i].tagName + '/' + parts[i + 1 + j].tagName)
+  }))
+  document.title = [frames[0].innerWidth, root.scrollWidth, root.scrollHeight, 'overlaps:', ...overlaps].join(' ')
+})"""
+"""The page's width, the width and height it scrolls over, and which of its parts cover each other."""
+
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 
 
@@ -209,13 +222,13 @@ def test_a_browser_draws_the_page_without_blank_or_sideways_scrolling(width: int
     frame.write_text(
         "<!doctype html><style>body { margin: 0 } iframe { border: 0; display: block }</style>"
         f'<iframe src="report.html" width="{width}" height="900"></iframe>'
-        "<script>addEventListener('load', () => { const d = frames[0].document.documentElement;"
-        "document.title = [frames[0].innerWidth, d.scrollWidth, d.scrollHeight].join(' ') })</script>"
+        f"<script>{MEASURE}</script>"
     )
     dom = _chromium("--allow-file-access-from-files", "--dump-dom", frame.as_uri())
-    found = re.search(r"<title>(\d+) (\d+) (\d+)</title>", dom)
+    found = re.search(r"<title>(\d+) (\d+) (\d+) (.*)</title>", dom)
     assert found is not None, dom
-    inner, scrolled, height = map(int, found.groups())
+    inner, scrolled, height = map(int, found.groups()[:3])
+    assert found[4] == "overlaps:", "nothing stands on anything else"
     assert inner == width
     assert scrolled <= inner, "nothing sticks out sideways"
     assert height > 900
