@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pennyweight.jobs.quantize import quantize as quantize
     from pennyweight.jobs.results import results as results
     from pennyweight.jobs.run import run as run
+    from pennyweight.jobs.serve import serve as serve
     from pennyweight.jobs.summarize import summarize as summarize
     from pennyweight.jobs.sweep import sweep as sweep
     from pennyweight.jobs.tasks import tasks as tasks
@@ -43,6 +44,7 @@ VERBS = (
     "quantize",
     "results",
     "run",
+    "serve",
     "summarize",
     "sweep",
     "tasks",

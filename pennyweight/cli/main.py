@@ -24,6 +24,7 @@ from pennyweight.cli import (
     quantize,
     results,
     run,
+    serve,
     summarize,
     sweep,
     tasks,
@@ -53,6 +54,7 @@ app.command()(sweep.sweep)
 app.command()(tasks.tasks)
 app.command()(run.run)
 app.command()(summarize.summarize)
+app.command()(serve.serve)
 app.command()(calibrate.calibrate)
 app.command()(results.results)
 app.command()(demo.demo)

@@ -1,7 +1,7 @@
 """Whether a context fits, before anything is loaded: from the header, through the planner, with what would help."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from pennyweight.checkpoints.open import local_path, open_checkpoint
@@ -49,6 +49,7 @@ class Fit:
 
     Attributes:
         trained: tokens of context that the model was made for.
+        slots: sequences side by side, each with the context that is asked about.
         anatomy: None where its architecture cannot be planned; then only `trained` is checked.
         notes: what a person should know.
     """
@@ -59,10 +60,11 @@ class Fit:
     budget: Budget
     anatomy: Anatomy | None
     tensors: tuple[SizedTensor, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    slots: int = 1
 
     @classmethod
-    def of(cls, model: str, options: SpeakingOptions) -> "Fit":
+    def of(cls, model: str, options: SpeakingOptions, slots: int = 1) -> "Fit":
         """Read MODEL's header. Raises: what opening it raises."""
         checkpoint, budget = open_checkpoint(model), budget_here(options.gpu_layers)
         name = checkpoint.metadata.get("general.architecture")
@@ -74,14 +76,24 @@ class Fit:
             tensors = sized_tensors(anatomy, made)
         except PennyweightError as error:
             notes = (f"memory was not checked: {error}",)
-            return cls(model=model, trained=trained, options=options, budget=budget, anatomy=None, notes=notes)
-        return cls(model=model, trained=trained, options=options, budget=budget, anatomy=anatomy, tensors=tensors)
+            return cls(
+                model=model, trained=trained, options=options, budget=budget, anatomy=None, notes=notes, slots=slots
+            )
+        return cls(
+            model=model,
+            trained=trained,
+            options=options,
+            budget=budget,
+            anatomy=anatomy,
+            tensors=tensors,
+            slots=slots,
+        )
 
     def memory(self, ctx: int, options: SpeakingOptions | None = None) -> MemoryPlan | None:
         """Memory of a context of `ctx` tokens; None where it cannot be planned. Raises: BadRequest for a cache type."""
         if self.anatomy is None:
             return None
-        settings = _settings(ctx, options or self.options)
+        settings = replace(_settings(ctx, options or self.options), slots=self.slots)
         try:
             kept = kv_by_block(self.anatomy, settings)
         except ShapeError as error:

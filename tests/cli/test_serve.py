@@ -1,0 +1,169 @@
+"""`pennyweight serve`, met by the openai client: streams, a client that vanishes, a prompt too long, and its end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.cli.test_main import MAIN, run
+from tests.tiny_gguf import write_tiny_gguf
+
+KEY = "a-key-of-enough-letters"
+
+
+@contextmanager
+def served(model: str, *arguments: str) -> Iterator[tuple[dict[str, Any], subprocess.Popen[str]]]:
+    """A server process, and what it says of itself."""
+    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {MAIN}"
+    command = [sys.executable, "-c", code, "serve", model, "--port", "0", "-t", "1", "--json", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, process.communicate()
+        try:
+            yield json.loads(line), process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_tiny_gguf(tmp_path_factory.mktemp("tiny") / "tiny.gguf", context=4096))
+
+
+def client(address: str, key: str = "none"):
+    openai = pytest.importorskip("openai")
+    return openai.OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0, timeout=60)
+
+
+def get(address: str, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(address + path, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def stream(address: str, number: int) -> str:
+    answer = client(address).completions.create(
+        model="tiny",
+        prompt=f"the harbour {number}",
+        max_tokens=12,
+        seed=number,
+        stream=True,
+        extra_body={"ignore_eos": True},
+    )
+    return "".join(part.choices[0].text for part in answer if part.choices)
+
+
+@pytest.mark.slow
+def test_sixteen_streams_a_vanished_client_and_an_oversized_prompt_leave_it_serving(model: str) -> None:
+    openai = pytest.importorskip("openai")
+    with served(model, "-c", "2k", "-np", "4") as (said, process):
+        address = said["address"]
+        assert (said["n_ctx"], said["slots"], said["key_needed"]) == (2048, 4, False)
+        assert address.startswith("http://127.0.0.1:")
+        assert get(address, "/health")[0] == 200
+        assert "llamacpp:" in get(address, "/metrics")[1]
+        texts: dict[int, str] = {}
+        threads = [
+            threading.Thread(target=lambda n=n: texts.__setitem__(n, stream(address, n)), daemon=True)
+            for n in range(16)
+        ]
+        for thread in threads:
+            thread.start()
+        vanishing = client(address).completions.create(
+            model="tiny", prompt="the sea", max_tokens=400, stream=True, extra_body={"ignore_eos": True}
+        )
+        next(iter(vanishing))
+        vanishing.close()
+        for thread in threads:
+            thread.join(120)
+        assert sorted(texts) == list(range(16))
+        assert all(texts.values())
+        with pytest.raises(openai.BadRequestError, match="context"):
+            client(address).completions.create(model="tiny", prompt="the harbour " * 2000, max_tokens=4)
+        chat = client(address).chat.completions.create(
+            model="tiny", messages=[{"role": "user", "content": "the sea"}], max_tokens=4
+        )
+        assert chat.usage is not None
+        assert chat.usage.completion_tokens >= 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        with pytest.raises(OSError, match="refused"):
+            urllib.request.urlopen(f"{address}/health", timeout=5)
+
+
+@pytest.mark.slow
+def test_a_key_is_asked_for(model: str) -> None:
+    openai = pytest.importorskip("openai")
+    with served(model, "-c", "512", "-np", "1", "--api-key", KEY) as (said, process):
+        assert said["key_needed"]
+        assert get(said["address"], "/metrics")[0] == 401
+        with pytest.raises(openai.AuthenticationError):
+            client(said["address"]).completions.create(model="tiny", prompt="x", max_tokens=1)
+        assert client(said["address"], KEY).completions.create(model="tiny", prompt="x", max_tokens=1).choices
+        process.kill()  # and nothing is left on the port
+    assert get_refused(said["address"])
+
+
+def get_refused(address: str) -> bool:
+    host, port = address.removeprefix("http://").split(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) != 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "code"),
+    [
+        (["--host", "0.0.0.0"], "API key", 2),
+        (["--host", "0.0.0.0", "--api-key", "short"], "16 letters", 2),
+        (["--port", "99999"], "0 to 65535", 2),
+        (["-np", "0"], "1 to 256", 2),
+        (["-c", "2", "-np", "4"], "no token for each", 2),
+        (["-c", "64k", "-np", "4"], "trained for 4,096", 1),
+        (["-c", "0"], "at least 1", 2),
+        (["--api-key-file", "nothing.txt"], "cannot be read", 2),
+    ],
+)
+def test_a_bad_request_is_one_line(
+    arguments: list[str],
+    named: str,
+    code: int,
+    model: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["serve", model, "--port", "0", *arguments], monkeypatch) == code
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert named in errors
+
+
+def test_a_port_in_use_is_one_line(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert run(["serve", model, "--port", str(port)], monkeypatch) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert f"port {port}" in errors
+    assert "--port" in errors
