@@ -17,12 +17,15 @@ class Family(StrEnum):
     Q8_0 = "Q8_0"
     LEGACY = "Q4_0"  # Q4_0 to Q5_1, MXFP4: whole blocks of 32, one scale
     K = "K"
-    IQ = "IQ"
+    IQ4 = "IQ4"  # IQ4_XS, IQ4_NL: a table of 16 values, nearly as fast as K
+    IQ = "IQ"  # codebooks of 2 to 3 bits
 
 
 def family_of(format_name: str) -> Family:
-    """The family of a format or a file type: `Q4_K_M` → K, `IQ4_XS` → IQ, `BF16` → F16."""
+    """The family of a format or a file type: `Q4_K_M` → K, `IQ4_XS` → IQ4, `BF16` → F16."""
     name = format_name.upper().removeprefix("UD-")
+    if name.startswith("IQ4"):
+        return Family.IQ4
     if name.startswith(("IQ", "TQ")):
         return Family.IQ
     if name.startswith("Q8"):

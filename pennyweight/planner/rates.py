@@ -60,7 +60,7 @@ class CardClass:
 
     Attributes:
         architectures: of `cards.ARCHITECTURES`.
-        efficiency: for F16, Q8_0, Q4_0, K and IQ, in this order.
+        efficiency: for F16, Q8_0, Q4_0, K and IQ, in this order; IQ4 has nearly K's.
         microseconds_per_layer: of one decoder block.
         prompt_share: realised operations of prompts, for each float32 operation of the shaders.
         source: the rows it was fitted to.
@@ -193,11 +193,22 @@ UNKNOWN = CardClass(
 DATACENTER_BANDWIDTH = 1.2e12
 """Bytes/s from which an NVIDIA card of the Volta, Ampere, Hopper line has stacked memory."""
 
+IQ4_SHARE = 0.98
+"""Of K's efficiency, that of IQ4_XS: 323 of 329 GiB/s on one machine (llama.cpp, tools/quantize/README.md). Formats of
+fewer bits read at 149 to 250 there, and at 0.77 to 0.85 of K on an RTX 3080 and 4070."""
+
 SHARED_SHARE = 0.83
 """Of the data sheet's bandwidth that PC memory on the board gives a GPU: 212 of 256 GB/s on Strix Halo. The classes of
 Apple and Intel were fitted to shared memory and need no such share."""
 
-CACHE_EFFICIENCY = ((Family.F16, 0.75), (Family.Q8_0, 0.40), (Family.LEGACY, 0.17), (Family.K, 0.17), (Family.IQ, 0.17))
+CACHE_EFFICIENCY = (
+    (Family.F16, 0.75),
+    (Family.Q8_0, 0.40),
+    (Family.LEGACY, 0.17),
+    (Family.K, 0.17),
+    (Family.IQ4, 0.17),
+    (Family.IQ, 0.17),
+)
 """Of bandwidth, reading the cache: RTX 5080 with float16, RTX 4070 with q8_0 (0.30 to 0.52) and q4_0 (`depth.csv`)."""
 
 CARD_TABLE_SPREAD = 0.12
@@ -218,7 +229,7 @@ def card_rates(card: Card) -> Rates:
     shared = SHARED_SHARE if card.unified and card.vendor in ("NVIDIA", "AMD") else 1.0
     return Rates(
         bandwidth=card.bandwidth * shared,
-        efficiency=tuple(zip(Family, group.efficiency, strict=True)),
+        efficiency=_by_family(group.efficiency),
         cache_efficiency=CACHE_EFFICIENCY,
         seconds_per_layer=group.microseconds_per_layer * 1e-6,
         prompt_flops=card.prompt_flops or card.fp32_flops * group.prompt_share,
@@ -227,3 +238,8 @@ def card_rates(card: Card) -> Rates:
         source=f"card table: {group.name} ({group.source})",
         spread=CARD_TABLE_SPREAD,
     )
+
+
+def _by_family(efficiency: tuple[float, float, float, float, float]) -> Shares:
+    f16, q8_0, q4_0, k, iq = efficiency
+    return tuple(zip(Family, (f16, q8_0, q4_0, k, k * IQ4_SHARE, iq), strict=True))

@@ -1,14 +1,18 @@
 """The planner against everything published that is at hand; the benchmark prints the errors that are bounded here."""
 
+import csv
 from statistics import median
 
+import numpy as np
 import pytest
 
 from benchmarks.planner import constant, decode_groups, llmfit, other_models
 from benchmarks.planner_curves import depth_errors, offload_errors, slope_errors, spilled_errors
 from benchmarks.planner_fit import predict
 from benchmarks.planner_memory import breakdown_errors, buffer_errors, cache_errors
-from benchmarks.planner_rows import Row, community_rows, speed_rows
+from benchmarks.planner_rows import DATA, Row, community_rows, speed_rows
+from pennyweight.planner.card_names import find_card
+from pennyweight.planner.footprint import Family, family_of
 from pennyweight.planner.rates import card_rates
 
 
@@ -70,3 +74,24 @@ def test_a_cache_costs_what_the_card_table_says() -> None:
 
 def test_spilled_runs_follow_from_the_hosts_bandwidth_alone() -> None:
     assert (spilled_errors()["spilled runs, as shipped"]["median"] or 1) < 0.10
+
+
+def test_types_of_one_model_rank_as_they_ran() -> None:
+    """llama.cpp's README: Llama-3.1-8B in 22 types on one unnamed machine, whose bandwidth the F16 run gives."""
+    with open(DATA / "speed.csv", encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["device"] == "unnamed"]
+    card = find_card("RTX 3090")
+    rates = card_rates(card)
+    read = {row["quant"]: float(row["file_GiB"]) * 2**30 for row in rows}
+    predicted = {t: 1 / rates.read_seconds(nbytes, ((family_of(t), 1.0),)) for t, nbytes in read.items()}
+    measured = {row["quant"]: float(row["tg_tok_s"]) for row in rows}
+    large = [t for t in measured if family_of(t) not in (Family.IQ,) and not t.startswith(("Q2", "Q3"))]
+    assert _rank_correlation([predicted[t] for t in large], [measured[t] for t in large]) > 0.95
+    for family in (Family.K, Family.IQ4):  # not twice as fast for half the bits
+        assert dict(rates.efficiency)[family] < dict(rates.efficiency)[Family.F16]
+
+
+def _rank_correlation(first: list[float], second: list[float]) -> float:
+    """Spearman's."""
+    a, b = (np.argsort(np.argsort(values)) for values in (first, second))
+    return float(np.corrcoef(a, b)[0, 1])
