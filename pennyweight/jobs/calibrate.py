@@ -39,7 +39,7 @@ RUNTIMES = (IN_PROCESS, LLAMA_BENCH)
 MAIN = "Q4_K_M"
 """The family that gives the cost of a layer: what most files are."""
 
-OTHERS = ("Q8_0", "F16", "IQ4_XS", "Q4_0")
+OTHERS = ("Q8_0", "F16", "IQ4_XS", "Q4_0", "Q3_K_S")
 QUICK_OTHERS = ("Q8_0",)
 
 THIN_LAYERS, WIDE_LAYERS = 48, 8

@@ -17,6 +17,7 @@ class Family(StrEnum):
     Q8_0 = "Q8_0"
     LEGACY = "Q4_0"  # Q4_0 to Q5_1, MXFP4: whole blocks of 32, one scale
     K = "K"
+    K3 = "K3"  # Q2_K, Q3_K: more work for each byte than K-quants of 4 bits and up
     IQ4 = "IQ4"  # IQ4_XS, IQ4_NL: a table of 16 values, nearly as fast as K
     IQ = "IQ"  # codebooks of 2 to 3 bits
 
@@ -30,6 +31,8 @@ def family_of(format_name: str) -> Family:
         return Family.IQ
     if name.startswith("Q8"):
         return Family.Q8_0
+    if name.startswith(("Q2_K", "Q3_K")):
+        return Family.K3
     if name[:4] in ("Q4_0", "Q4_1", "Q5_0", "Q5_1") or name.startswith(("MXFP4", "NVFP4")):
         return Family.LEGACY
     return Family.F16 if name in ("F32", "F16", "BF16") else Family.K

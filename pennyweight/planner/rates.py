@@ -60,7 +60,7 @@ class CardClass:
 
     Attributes:
         architectures: of `cards.ARCHITECTURES`.
-        efficiency: for F16, Q8_0, Q4_0, K and IQ, in this order; IQ4 has nearly K's.
+        efficiency: for F16, Q8_0, Q4_0, K and IQ, in this order; K3's and IQ4's follow from K's.
         microseconds_per_layer: of one decoder block.
         prompt_share: realised operations of prompts, for each float32 operation of the shaders.
         source: the rows it was fitted to.
@@ -193,9 +193,9 @@ UNKNOWN = CardClass(
 DATACENTER_BANDWIDTH = 1.2e12
 """Bytes/s from which an NVIDIA card of the Volta, Ampere, Hopper line has stacked memory."""
 
-IQ4_SHARE = 0.98
-"""Of K's efficiency, that of IQ4_XS: 323 of 329 GiB/s on one machine (llama.cpp, tools/quantize/README.md). Formats of
-fewer bits read at 149 to 250 there, and at 0.77 to 0.85 of K on an RTX 3080 and 4070."""
+K3_SHARE, IQ4_SHARE = 0.8, 0.98
+"""Of K's efficiency, that of Q2_K and Q3_K, and of IQ4_XS: 268 and 323 of Q4_K_M's 329 GiB/s on one machine (llama.cpp,
+tools/quantize/README.md). IQ formats of fewer bits read at 149 to 237 there, at 0.77 and 0.85 of K on RTX 3080, 4070."""
 
 SHARED_SHARE = 0.83
 """Of the data sheet's bandwidth that PC memory on the board gives a GPU: 212 of 256 GB/s on Strix Halo. The classes of
@@ -206,6 +206,7 @@ CACHE_EFFICIENCY = (
     (Family.Q8_0, 0.40),
     (Family.LEGACY, 0.17),
     (Family.K, 0.17),
+    (Family.K3, 0.17),
     (Family.IQ4, 0.17),
     (Family.IQ, 0.17),
 )
@@ -242,4 +243,4 @@ def card_rates(card: Card) -> Rates:
 
 def _by_family(efficiency: tuple[float, float, float, float, float]) -> Shares:
     f16, q8_0, q4_0, k, iq = efficiency
-    return tuple(zip(Family, (f16, q8_0, q4_0, k, k * IQ4_SHARE, iq), strict=True))
+    return tuple(zip(Family, (f16, q8_0, q4_0, k, k * K3_SHARE, k * IQ4_SHARE, iq), strict=True))

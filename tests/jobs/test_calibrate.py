@@ -15,8 +15,8 @@ from pennyweight.planner.host import Host
 from pennyweight.runtimes.speed import Speed, SpeedReport, SpeedSettings
 from pennyweight.store.database import open_store
 
-BITS = {"Q4_K_M": 4.9, "Q8_0": 8.5, "F16": 16.0, "IQ4_XS": 4.3, "Q4_0": 4.5}
-RATE = {"Q4_K_M": 6e9, "Q8_0": 8e9, "F16": 9e9, "IQ4_XS": 3e9, "Q4_0": 7e9}
+BITS = {"Q4_K_M": 4.9, "Q8_0": 8.5, "F16": 16.0, "IQ4_XS": 4.3, "Q4_0": 4.5, "Q3_K_S": 3.5}
+RATE = {"Q4_K_M": 6e9, "Q8_0": 8e9, "F16": 9e9, "IQ4_XS": 3e9, "Q4_0": 7e9, "Q3_K_S": 4e9}
 LAYER, CACHE_RATE, FLOPS = 2e-4, 4e9, 5e10
 
 
@@ -60,7 +60,7 @@ def test_the_planted_constants_of_a_processor_are_found(monkeypatch: pytest.Monk
     result = job.calibrate()
     assert result.bandwidth == 20e9
     assert result.seconds_per_layer == pytest.approx(LAYER, rel=1e-3)
-    found = {"K": "Q4_K_M", "Q8_0": "Q8_0", "F16": "F16", "IQ4": "IQ4_XS", "Q4_0": "Q4_0"}
+    found = {"K": "Q4_K_M", "Q8_0": "Q8_0", "F16": "F16", "IQ4": "IQ4_XS", "K3": "Q3_K_S", "Q4_0": "Q4_0"}
     for family, type in found.items():
         assert result.bandwidth_efficiency[family] == pytest.approx(RATE[type] / 20e9, rel=1e-3), family
     assert set(result.measured_families) == set(found)
@@ -97,7 +97,7 @@ def test_the_command_prints_one_object_with_the_contracts_keys(monkeypatch: pyte
     done = CliRunner().invoke(app, ["calibrate", "--quick", "--json"])
     assert done.exit_code == 0
     printed = json.loads(done.stdout)
-    assert set(printed["bandwidth_efficiency"]) == {"F16", "Q8_0", "Q4_0", "K", "IQ4", "IQ"}
+    assert set(printed["bandwidth_efficiency"]) == {"F16", "Q8_0", "Q4_0", "K", "K3", "IQ4", "IQ"}
     assert printed["seconds_per_layer"] == pytest.approx(LAYER, rel=1e-3)
     assert CliRunner().invoke(app, ["calibrate", "--quick"]).stdout.count("measured") >= 2
 

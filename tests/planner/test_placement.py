@@ -49,6 +49,8 @@ def test_negative_counts_are_refused(ngl: int, lent: int) -> None:
         ("Q4_K_M", Family.K),
         ("Q6_K", Family.K),
         ("IQ4_XS", Family.IQ4),
+        ("Q3_K_M", Family.K3),
+        ("Q2_K", Family.K3),
         ("iq3_s", Family.IQ),
         ("Q8_0", Family.Q8_0),
         ("Q4_0", Family.LEGACY),
