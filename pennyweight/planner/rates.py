@@ -195,7 +195,7 @@ DATACENTER_BANDWIDTH = 1.2e12
 
 K3_SHARE, IQ4_SHARE = 0.8, 0.98
 """Of K's efficiency, that of Q2_K and Q3_K, and of IQ4_XS: 268 and 323 of Q4_K_M's 329 GiB/s on one machine (llama.cpp,
-tools/quantize/README.md). IQ formats of fewer bits read at 149 to 237 there, at 0.77 and 0.85 of K on RTX 3080, 4070."""
+tools/quantize/README.md). IQ formats of fewer bits read at 149 to 237 there, at 0.77 and 0.85 of K on newer cards."""
 
 SHARED_SHARE = 0.83
 """Of the data sheet's bandwidth that PC memory on the board gives a GPU: 212 of 256 GB/s on Strix Halo. The classes of
