@@ -11,6 +11,7 @@ from pennyweight.checkpoints.layout import PackedModule
 from pennyweight.checkpoints.scheme import Kind, Scheme
 
 TRIED = "tried, see docs/interop.md"
+TESTED = "tried in `make test`"
 DOCUMENTED = "its documentation; not tried"
 SOURCE_CODE = "its source code; not tried"
 
@@ -38,11 +39,11 @@ def support(quantization: Mapping[str, Any], modules: Sequence[PackedModule], ac
     schemes = {module.scheme for module in modules}
     packed = all(not module.tensors[0].name.endswith(".weight") for module in modules)
     found = _ROWS.get(str(method), _unknown)(schemes, packed, act_ordered)
-    return (*found, _row("llama.cpp", "b11549", "no", "reads GGUF: pennyweight quantize makes one", TRIED))
+    return (*found, _row("llama.cpp", "b11549", "no", "reads GGUF: pennyweight quantize makes one", TESTED))
 
 
 GGUF = (
-    Support(runtime="llama.cpp", version="b11549", loads="yes", why="its own format", source=TRIED),
+    Support(runtime="llama.cpp", version="b11549", loads="yes", why="its own format", source=TESTED),
     Support(
         runtime="vLLM", version="0.32.0", loads="GPU", why="through the plugin vllm-gguf-plugin", source=DOCUMENTED
     ),
@@ -65,7 +66,7 @@ def _row(runtime: str, version: str, loads: str, why: str, source: str) -> Suppo
 def _plain(schemes: set[Scheme], packed: bool, act_ordered: bool) -> list[Support]:
     del schemes, packed, act_ordered
     return [
-        _row("transformers", "5.24", "yes", "not quantized", TRIED),
+        _row("transformers", "5.24", "yes", "not quantized", TESTED),
         _row("vLLM", "0.32.0", "yes", "not quantized", DOCUMENTED),
         _row("SGLang", "0.5", "yes", "not quantized", DOCUMENTED),
         _row("TGI", "3.3", "yes", "not quantized", DOCUMENTED),
@@ -79,7 +80,7 @@ def _gptq(schemes: set[Scheme], packed: bool, act_ordered: bool) -> list[Support
     if act_ordered:
         vllm = ("no", "act-order (g_idx) is no longer supported", SOURCE_CODE)
     elif not symmetric or not bits <= {4, 8}:
-        vllm = ("no", "symmetric codes of 4 or 8 bits only", TRIED if symmetric else SOURCE_CODE)
+        vllm = ("no", "symmetric codes of 4 or 8 bits only", SOURCE_CODE)
     else:
         vllm = ("yes", "", TRIED) if bits == {4} else ("GPU", "8 bits by Marlin alone", SOURCE_CODE)
     return [
