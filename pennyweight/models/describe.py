@@ -38,7 +38,7 @@ def anatomy_from_config(
         known=True,
         shape=shape,
         tensors=tuple(_tensors(architecture, outline, shape, keys)),
-        file_type=None,
+        file_type=outline.file_type,
         blocks=blocks_of(shape, keys, architecture),
         notes=outline.notes,
         rope_scaling=scaling_in_words(config),
@@ -76,10 +76,10 @@ def _tensors(architecture: Architecture, outline: Outline, shape: ModelShape, ke
     outside = [rule for rule in architecture.tensors if "{block}" not in rule.name]
     inside = [rule for rule in architecture.tensors if "{block}" in rule.name]
     sizes = dimensions(shape, keys, 0)
-    yield from (_planned(rule, 0, sizes) for rule in outside if _holds(rule, outline.features))
+    yield from (_planned(rule, 0, sizes, outline) for rule in outside if _holds(rule, outline.features))
     for block in range(shape.block_count):
         sizes, words = dimensions(shape, keys, block), outline.features | words_of(shape, keys, architecture, block)
-        yield from (_planned(rule, block, sizes) for rule in inside if _holds(rule, words))
+        yield from (_planned(rule, block, sizes, outline) for rule in inside if _holds(rule, words))
 
 
 def _holds(rule: TensorRule, words: frozenset[str]) -> bool:
@@ -87,9 +87,10 @@ def _holds(rule: TensorRule, words: frozenset[str]) -> bool:
     return rule.where <= words and (bool(rule.where) or not rule.optional)
 
 
-def _planned(rule: TensorRule, block: int, sizes: Mapping[str, int]) -> PlannedTensor:
+def _planned(rule: TensorRule, block: int, sizes: Mapping[str, int], outline: Outline) -> PlannedTensor:
     name, shape = rule.name.format(block=block), tuple(sizes[dimension] for dimension in rule.shape)
     if not all(shape):
         raise FormatError(f"config.json: {name} would have the shape {shape}; some of its numbers do not fit together")
     kept = rule.float32 or kept_in_float32(name, shape)
-    return PlannedTensor(name=name, shape=shape, format="F32" if kept else rule.format)
+    stored = outline.expert_format if "_exps." in name else outline.matrix_format
+    return PlannedTensor(name=name, shape=shape, format="F32" if kept else stored)

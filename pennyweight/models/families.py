@@ -49,7 +49,6 @@ class TensorRule:
         optional: the model works without it (biases).
         permuted: heads whose rows are reordered for llama.cpp's `llama` architecture.
         float32: always kept in F32, as llama.cpp does with routers. Vectors are F32 without saying so.
-        format: what its converter stores it in, where it is not F32 already.
         where: what must be true of the model or of the block for it to be there (`untied`, `experts`, `attention`), in
             the words of `architectures`; rules for planning alone have these, and no sources.
     """
@@ -60,7 +59,6 @@ class TensorRule:
     optional: bool = False
     permuted: Heads | None = None
     float32: bool = False
-    format: str = "F16"
     where: frozenset[str] = frozenset()
 
 

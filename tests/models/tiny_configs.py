@@ -95,6 +95,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
         rope_scaling={"type": "longrope"},
     ),
     "gpt-oss": _config("GptOssForCausalLM", num_local_experts=8, num_experts_per_tok=2, sliding_window=128),
+    "gpt-oss, as published": _config(
+        "GptOssForCausalLM",
+        num_local_experts=8,
+        num_experts_per_tok=2,
+        sliding_window=128,
+        quantization_config={"quant_method": "mxfp4"},
+    ),
     "deepseek2, lite": _config("DeepseekV2ForCausalLM", **_LATENT, head_dim=None, num_hidden_layers=27),
     "deepseek2, v3": _config(
         "DeepseekV3ForCausalLM",

@@ -27,11 +27,16 @@ class Outline:
         numbers: GGUF key without the architecture's prefix → a count, or one for each block.
         features: words, as rules ask for them, that hold in the whole model.
         notes: what a person should know.
+        file_type: the type that the model is published in, where that is a quantized one; None where any can be made.
+        matrix_format, expert_format: what matrices and stacked experts are stored in.
     """
 
     numbers: Mapping[str, Number]
     features: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    file_type: str | None = None
+    matrix_format: str = "F16"
+    expert_format: str = "F16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

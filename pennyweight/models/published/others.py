@@ -74,7 +74,11 @@ def _gpt_oss(size: str, blocks: int, experts: int) -> Row:
         "num_local_experts": experts,
         "num_experts_per_tok": 4,
     }
-    fields |= {"sliding_window": 128} | positions(131_072) | yarn(32.0, 4096)
+    fields |= (
+        {"sliding_window": 128, "quantization_config": {"quant_method": "mxfp4"}}
+        | positions(131_072)
+        | yarn(32.0, 4096)
+    )
     return row(f"openai/gpt-oss-{size}", "GptOssForCausalLM", 2880, 2880, blocks, 64, 8, **fields)
 
 
