@@ -40,7 +40,7 @@ class Candidate:
         host_bytes: what then lies in host memory.
         prompt_tok_s, decode_tok_s: of all slots together, at the work's depth of context, with what fits on the card.
         first_token_seconds, seconds: of the workload's request, to its first token and to its last.
-        requests: how many of the work's requests run at once; 0 for as many as there are slots.
+        requests: how many of the work's requests run at once; None for as many as there are slots.
         cliff: why it is slow, where it is; empty elsewhere.
         notes: what a person should know.
     """
@@ -64,7 +64,7 @@ class Candidate:
     first_token_seconds: Quantity
     seconds: Quantity
     quality: Quality
-    requests: int = 0
+    requests: int | None = None
     cliff: str = ""
     notes: tuple[str, ...] = ()
 

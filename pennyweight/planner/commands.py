@@ -50,10 +50,9 @@ def vllm_commands(
     """Serve it; a quantized checkpoint is named as publishers name theirs, to be made or found."""
     kind = get_served(candidate.choice.type)
     source = anatomy.repository or model
-    checkpoint = source if kind.name in ("BF16", "FP8") else f"{source}-{kind.name}"
+    checkpoint = source if kind.name == "BF16" else f"{source}-{kind.name}"
     words = ["vllm", "serve", shlex.quote(checkpoint), "--max-model-len", str(candidate.choice.context)]
-    words += ["--gpu-memory-utilization", f"{utilization:g}", "--max-num-seqs", str(max(candidate.requests, 1))]
+    words += ["--gpu-memory-utilization", f"{utilization:g}", "--max-num-seqs", str(max(candidate.requests or 1, 1))]
     words += ["-tp", str(parallel)] if parallel > 1 else []
-    words += ["--quantization", "fp8"] if kind.name == "FP8" else []
     words += ["--kv-cache-dtype", "fp8"] if candidate.choice.key_type == "fp8" else []
     return (" ".join(words),)

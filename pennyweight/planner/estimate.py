@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from pennyweight.core.units import GIB
+from pennyweight.core.units import GIB, MIB
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.planner.candidate import Candidate, Choice
 from pennyweight.planner.cliffs import Cliff, CliffKind, cliffs
@@ -22,6 +22,9 @@ from pennyweight.store.measurement import Measurement
 
 USUAL_HOST_BYTES = 32 * GIB
 """What a host of unknown memory is trusted with."""
+
+LENDING_MARGIN = 512 * MIB
+"""Left of the card where blocks lend their experts until it fits: what buffer and overhead may be more."""
 
 PROMPT_SPREAD = 0.3
 """Relative error to expect of prompt speed: realised over rated operations is 0.79 to 1.30 on GeForce cards."""
@@ -76,6 +79,11 @@ class Estimator:
         graph = graph_shape(self.situation.anatomies[choice.model], footprint)
         return fit_memory(footprint, graph, self.settings(choice), self.situation.budget)
 
+    def _offered(self, choice: Choice) -> Budget:
+        """What there is; where experts can be lent as need be, without the last of it."""
+        budget = self.situation.budget
+        return replace(budget, used_bytes=budget.used_bytes + LENDING_MARGIN) if choice.experts_on_host else budget
+
     def _tensors(self, choice: Choice) -> tuple[SizedTensor, ...]:
         key = (choice.model, choice.type)
         if key not in self._sized:
@@ -89,7 +97,9 @@ class Estimator:
         anatomy, settings = situation.anatomies[choice.model], self.settings(choice)
         footprint = self.footprint(choice)
         graph = graph_shape(anatomy, footprint)
-        placed = fit_memory(footprint, graph, settings, situation.budget)
+        placed = fit_memory(footprint, graph, settings, self._offered(choice))
+        if choice.experts_on_host:
+            placed = plan_memory(placed.placement, graph, settings, situation.budget)
         is_asked = settings.gpu_layers is not None or bool(settings.cpu_moe_layers) or not situation.budget.cards
         is_asked = is_asked or choice.experts_on_host
         whole = placed if is_asked else plan_memory(place(footprint), graph, settings, situation.budget)

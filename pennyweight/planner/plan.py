@@ -196,7 +196,7 @@ def plan_row(candidate: Candidate, anatomy: Anatomy, runtime: Runtime) -> PlanRo
         runtime=runtime.value,
         context=candidate.choice.context,
         slots=settings.slots,
-        requests=candidate.requests or settings.slots,
+        requests=settings.slots if candidate.requests is None else candidate.requests,
         key_type=candidate.choice.key_type,
         value_type=candidate.choice.value_type,
         micro_batch=settings.micro_batch,

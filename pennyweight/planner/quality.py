@@ -79,10 +79,10 @@ class Quality:
             return "unknown"
         value = self.best.quantity.value
         if self.best.metric == Metric.KLD:
-            return f"KLD {value:.4f}" if value < 0.01 else f"KLD {value:.3f}"
+            return "KLD <0.0001" if value < 1e-4 else f"KLD {value:.4f}" if value < 0.01 else f"KLD {value:.3f}"
         if self.best.metric == Metric.DELTA:
             return f"ppl {100 * (exp(value) - 1):+.1f} %"
-        return f"~{value:.0f} %"
+        return "unquantized" if self.best.quantity.basis == Basis.EXACT else f"~{value:.0f} %"
 
 
 def quality_of(names: Sequence[str], type: str, measured: Iterable[Measurement] = ()) -> Quality:
@@ -180,7 +180,24 @@ def _trust(evidence: Evidence) -> tuple[bool, bool]:
     return not evidence.same_model, evidence.metric != Metric.KLD
 
 
+UNQUANTIZED = ("BF16", "F32")
+
+
 def _said(type: str) -> Iterator[Evidence]:
+    if type.upper() in UNQUANTIZED:
+        yield Evidence(
+            metric=Metric.KEPT,
+            quantity=Quantity(
+                value=100.0, basis=Basis.EXACT, source="the model as it was trained", low=100.0, high=100.0
+            ),
+            type=type.upper(),
+            model="every model",
+            measured_by="nobody: there is nothing to measure",
+            on="nothing",
+            interest="nobody",
+            same_model=True,
+        )
+        return
     percent = RULE_OF_THUMB.get(type.upper())
     if percent is not None:
         yield Evidence(

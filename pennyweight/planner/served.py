@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pennyweight.core.errors import BadRequest
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.planner.candidate import Candidate, Choice
+from pennyweight.planner.cards import Card
 from pennyweight.planner.estimate import Situation, weights_quantity, work_times
 from pennyweight.planner.footprint import Family, Footprint, place
 from pennyweight.planner.kv import KeptBytes
@@ -21,6 +22,9 @@ from pennyweight.recipes.layout import block_number
 
 PARALLEL_SHARE = 0.8
 """Of perfect scaling, what cards that share each layer reach: they wait for one another twice a block. Assumed."""
+
+STACKED_BANDWIDTH = 1.2e12
+"""Bytes/s: above it cards of these makes have stacked memory and large matrix units."""
 
 _FAMILY = {"BF16": "BF16", "FP8": "Q8_0", "AWQ": "Q4_0", "GPTQ": "Q4_0", "W4A8KV4": "Q4_0"}
 """The GGUF format that is read most alike."""
@@ -97,11 +101,11 @@ class ServedEstimator:
     def _sharing(self) -> Situation:
         """The situation on cards that share each layer instead of taking turns."""
         parts = self.settings.tensor_parallel
-        rates = self.situation.machine.card or card_rates(self.situation.budget.cards[0])
-        if parts > 1:
-            one = card_rates(self.situation.budget.cards[0])
-            scale = parts * PARALLEL_SHARE
-            rates = replace(one, bandwidth=one.bandwidth * scale, prompt_flops=one.prompt_flops * scale)
+        card = self.situation.budget.cards[0]
+        one = card_rates(card) if parts > 1 else self.situation.machine.card or card_rates(card)
+        scale = parts * PARALLEL_SHARE if parts > 1 else 1.0
+        operations = max(one.prompt_flops, _served_operations(card))
+        rates = replace(one, bandwidth=one.bandwidth * scale, prompt_flops=operations * scale)
         return replace(self.situation, machine=Machine(card=rates, host=self.situation.machine.host))
 
     def _footprint(self, anatomy: Anatomy, kind: ServedType, choice: Choice, cache: int) -> Footprint:
@@ -111,6 +115,16 @@ class ServedEstimator:
         share = CACHE_BITS[choice.key_type] / 16  # weigh counted 16 bits; servers read a smaller cache as fast a byte
         blocks = tuple(replace(block, cache_read=block.cache_read * share) for block in made.blocks)
         return replace(made, blocks=blocks, cache_family=Family.F16)
+
+
+def _served_operations(card: Card) -> float:
+    """Operations/s of a datacentre card's matrix units under a server: half of their data sheet's dense 16 bits.
+
+    llama.cpp reaches a sixth there, so its constants would be no guide. A100: 312 of 19.5 TFLOPS of the shaders; H100
+    and H200: 989 of 66.9. Of other cards the constants of `rates` stand: their matrix units sum 32 bits no faster.
+    """
+    is_wide = card.architecture in ("Ampere", "Hopper") and card.bandwidth > STACKED_BANDWIDTH
+    return 8 * card.fp32_flops if is_wide else 0.0
 
 
 _RULE = "matrices of the blocks quantized, the rest at 16 bits; shapes"

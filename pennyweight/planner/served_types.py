@@ -41,9 +41,7 @@ ALL = (
         why="half the bytes, and twice the arithmetic on cards that have it",
         needs_fp8=True,
     ),
-    ServedType(
-        name="AWQ", bits=4 + 20 / 128, why="the field's 4 bits for serving: keeps instruction-tuned models well"
-    ),
+    ServedType(name="AWQ", bits=4 + 20 / 128, why="the field's usual 4 bits for serving"),
     ServedType(name="GPTQ", bits=4 + 20 / 128, why="4 bits for serving, with the widest choice of ready checkpoints"),
     ServedType(
         name="W4A8KV4",

@@ -7,11 +7,11 @@ from pennyweight.planner.plan import Plan, PlanRow
 from pennyweight.planner.request import Runtime
 from pennyweight.report.plan_table import BOLD, PLAIN, gib, rate, seconds, table
 
-LEAST_WIDTH = 40
+LEAST_WIDTH = 48
 
 
 def screen(plan: Plan, width: int, *, colour: bool = False) -> list[str]:
-    """The lines, none wider than `width` (of at least 40 columns)."""
+    """The lines, none wider than `width` (of at least 48 columns)."""
     width = max(width, LEAST_WIDTH)
 
     def head(text: str) -> str:
@@ -19,7 +19,7 @@ def screen(plan: Plan, width: int, *, colour: bool = False) -> list[str]:
 
     parts: list[list[str]] = [
         [*_labelled("Plan", _work(plan), width), *_labelled("Card", _card(plan), width)],
-        [_units(plan), *table(plan, width, colour=colour)],
+        [*wrap(_units(plan), width), *table(plan, width, colour=colour)],
         _wrapped(_verdict(plan), width),
         _section(head("Why"), plan.reasons, width),
         _section(head("One step further"), plan.further, width),
@@ -59,7 +59,9 @@ def _card(plan: Plan) -> str:
 def _units(plan: Plan) -> str:
     where = "in memory" if plan.card.count == 0 else "on the card"
     room = plan.candidates[0].memory_bytes if plan.candidates else plan.card.usable_bytes
-    return f"GiB {where}, of {gib(room)}; tokens per second"
+    lent = any(row.cpu_moe_layers for row in plan.candidates)
+    experts = "; − experts: of so many blocks on the host" if lent else ""
+    return f"GiB {where}, of {gib(room)}; tokens per second{experts}"
 
 
 def _verdict(plan: Plan) -> str:
@@ -78,7 +80,7 @@ def _verdict(plan: Plan) -> str:
 
 
 def _between(ends: tuple[float, float]) -> str:
-    return f"{ends[0]:.3g} to {ends[1]:.3g}"
+    return f"{rate(ends[0])} to {rate(ends[1])}"
 
 
 def _sources(plan: Plan) -> Iterator[str]:
@@ -88,7 +90,7 @@ def _sources(plan: Plan) -> Iterator[str]:
         said.setdefault((source.basis, source.words), []).append(source.column)
     for (basis, words), columns in said.items():
         yield f"{', '.join(columns)}: {basis}, {words}."
-    shown: PlanRow | None = plan.chosen or (plan.candidates[0] if plan.candidates else None)
+    shown: PlanRow | None = plan.chosen or min(plan.candidates, key=lambda row: row.total_bytes, default=None)
     if shown:
         star = "* " if shown.basis.quality == "published" and not shown.quality.same_model else ""
         yield f"{star}quality: {shown.basis.quality}, {shown.quality.sentence}."

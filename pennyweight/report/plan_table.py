@@ -10,8 +10,10 @@ from pennyweight.core.units import GIB
 from pennyweight.planner.plan import Plan, PlanRow
 from pennyweight.planner.request import Runtime
 
-GAP = 2
-NARROW, MIDDLE, WIDE = 0, 92, 112
+GAPS = (2, 1)
+"""Columns between cells; the narrower where names would lose their middle."""
+
+NARROW, SMALL, USUAL, MIDDLE, WIDE = 0, 56, 76, 92, 112
 """Columns of a terminal from which on a column is shown."""
 
 LEAST_MODEL = 8
@@ -33,19 +35,20 @@ LLAMA_CPP = (
     Column(head="model", cell=lambda row: row.model, left=True),
     Column(head="type", cell=lambda row: row.type, left=True),
     Column(head="weights", cell=lambda row: gib(row.card_weights_bytes), width=MIDDLE),
-    Column(head="cache", cell=lambda row: _cache(row)),
+    Column(head="cache", cell=lambda row: _cache(row), width=USUAL),
     Column(head="other", cell=lambda row: gib(row.compute_bytes + row.overhead_bytes), width=WIDE),
     Column(head="total", cell=lambda row: gib(row.total_bytes)),
     Column(head="on card", cell=lambda row: _placement(row), left=True),
     Column(head="read/s", cell=lambda row: rate(row.prompt_tok_s), width=MIDDLE),
     Column(head="write/s", cell=lambda row: rate(row.decode_tok_s)),
     Column(head="first", cell=lambda row: seconds(row.first_token_seconds), width=WIDE),
-    Column(head="all", cell=lambda row: seconds(row.seconds)),
-    Column(head="quality", cell=lambda row: _quality(row), left=True),
+    Column(head="all", cell=lambda row: seconds(row.seconds), width=USUAL),
+    Column(head="quality", cell=lambda row: _quality(row), width=SMALL, left=True),
 )
 VLLM = (
     *LLAMA_CPP[:6],
-    Column(head="requests", cell=lambda row: f"{row.requests} at once" if row.fits else f"{row.requests}, too few"),
+    Column(head="requests", cell=lambda row: f"{row.requests}", width=SMALL),
+    Column(head="fits", cell=lambda row: "yes" if row.fits else "no", left=True),
     *LLAMA_CPP[7:],
 )
 
@@ -58,38 +61,34 @@ def table(plan: Plan, width: int, *, colour: bool = False) -> list[str]:
     wanted = VLLM if plan.runtime == Runtime.VLLM.value else LLAMA_CPP
     columns = [column for column in wanted if column.width <= width]
     cells = [[column.cell(row) for column in columns] for row in plan.candidates]
-    cells = _elided(cells, columns, width)
-    widths = [
-        max(len(column.head), *(len(row[i]) for row in cells)) if cells else len(column.head)
-        for i, column in enumerate(columns)
-    ]
-    lines = ["  " + _line([column.head for column in columns], columns, widths)]
+    gap = next((gap for gap in GAPS if _room(cells, columns, width, gap) >= _longest(cells, 0)), GAPS[-1])
+    room = max(_room(cells, columns, width, gap), LEAST_MODEL)
+    cells = [[elided(row[0], room), *row[1:]] for row in cells]
+    widths = [max(len(column.head), _longest(cells, i)) for i, column in enumerate(columns)]
+    lines = ["  " + _line([column.head for column in columns], columns, widths, gap)]
     for row, texts in zip(plan.candidates, cells, strict=True):
         is_chosen = plan.chosen is not None and row == plan.chosen
-        line = ("> " if is_chosen else "  ") + _line(texts, columns, widths)
+        line = ("> " if is_chosen else "  ") + _line(texts, columns, widths, gap)
         lines.append(_coloured(line, row, is_chosen) if colour else line)
     return lines
 
 
-def _line(texts: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> str:
+def _line(texts: Sequence[str], columns: Sequence[Column], widths: Sequence[int], gap: int) -> str:
     padded = (
         text.ljust(size) if column.left else text.rjust(size)
         for text, column, size in zip(texts, columns, widths, strict=True)
     )
-    return (" " * GAP).join(padded).rstrip()
+    return (" " * gap).join(padded).rstrip()
 
 
-def _elided(cells: list[list[str]], columns: Sequence[Column], width: int) -> list[list[str]]:
-    """Model names shortened in the middle by what the table is too wide: their ends tell sizes and versions apart."""
-    if not cells:
-        return cells
-    taken = sum(
-        max(len(column.head), *(len(row[i]) for row in cells))
-        for i, column in enumerate(columns)
-        if column.head != "model"
-    )
-    room = max(width - 2 - taken - GAP * (len(columns) - 1), LEAST_MODEL)
-    return [[elided(row[0], room), *row[1:]] for row in cells]
+def _longest(cells: Sequence[Sequence[str]], column: int) -> int:
+    return max((len(row[column]) for row in cells), default=0)
+
+
+def _room(cells: Sequence[Sequence[str]], columns: Sequence[Column], width: int, gap: int) -> int:
+    """Characters that the other columns leave to the model's name; its ends tell sizes and versions apart."""
+    taken = sum(max(len(column.head), _longest(cells, i)) for i, column in enumerate(columns) if i)
+    return width - 2 - taken - gap * (len(columns) - 1)
 
 
 def elided(name: str, room: int) -> str:
@@ -135,7 +134,7 @@ def _placement(row: PlanRow) -> str:
     if row.layers_on_gpu == 0:
         return "in memory" if row.fits else "too large"
     if row.cpu_moe_layers:
-        return f"{row.layers - row.cpu_moe_layers}/{row.layers} experts"
+        return f"−{row.cpu_moe_layers} experts"
     return "all" if row.layers_on_gpu >= row.layers else f"{row.layers_on_gpu}/{row.layers}"
 
 
