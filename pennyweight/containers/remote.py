@@ -64,15 +64,6 @@ class RemoteSource:
             buffer[len(known) :] = rest
 
 
-def fetch(url: str, server: Server, most: int) -> bytes:
-    """A whole small file of at most `most` bytes. Raises: BadRequest, FormatError."""
-    with _open(url, server, {}) as answer:
-        body = _read(answer, url, most + 1)
-    if len(body) > most:
-        raise FormatError(f"{url} has more than {most} bytes; a file of at most so many is wanted")
-    return body
-
-
 def _ranged(url: str, server: Server, start: int, count: int, *, exactly: bool) -> tuple[bytes, int]:
     """Bytes [start, start + count) and the size of the whole file; fewer bytes at its end, unless `exactly`."""
     with _open(url, server, {"Range": f"bytes={start}-{start + count - 1}"}) as answer:

@@ -46,13 +46,6 @@ class Fields:
             raise FormatError(f"{self.source}: num_hidden_layers is {found}; llama.cpp runs at most {MAX_BLOCKS}")
         return found
 
-    def counts(self, name: str, length: int) -> tuple[int, ...]:
-        """One whole number of at least 0 for each block."""
-        found = self.value(name)
-        if not isinstance(found, list) or len(found) != length:
-            raise FormatError(f"{self.source}: {name} is not a list of {length} numbers, one for each block")
-        return tuple(self._checked(name, value, 0) for value in found)
-
     def words(self, name: str, length: int) -> tuple[str, ...] | None:
         """One word for each block; None where the field is absent."""
         found = self.value(name)

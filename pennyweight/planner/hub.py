@@ -17,7 +17,6 @@ from pennyweight.containers.gguf_names import ggufs, of_type
 from pennyweight.containers.gguf_reader import gguf_of
 from pennyweight.containers.kept_prefix import KeptSource, RecordingSource
 from pennyweight.containers.remote import RemoteSource, Server
-from pennyweight.containers.source import Source
 from pennyweight.containers.tensor import StoredTensor
 from pennyweight.core.errors import FormatError, UnsupportedModel
 from pennyweight.models.anatomy import Anatomy
@@ -154,10 +153,6 @@ def _stored(hub: Hub, repository: str, files: list[str]) -> list[StoredTensor]:
     for shard in shards:
         address = _address(repository, shard)
         source = hub.source(address)
-        tensors += _header_of(source)
+        tensors += safetensors_header.read_header(source).tensors
         hub.keep(address, source)
     return tensors
-
-
-def _header_of(source: Source) -> tuple[StoredTensor, ...]:
-    return safetensors_header.read_header(source).tensors
