@@ -13,6 +13,8 @@ from pennyweight.checkpoints.scheme import Kind, Scheme
 TRIED = "tried, see docs/interop.md"
 TESTED = "tried in `make test`"
 DOCUMENTED = "its documentation; not tried"
+BY_HAND = "tried with files packed by hand in this layout, 2026-11"
+VLLM_CPU = "on a CPU with AVX-512: its other build has no 4-bit kernel"
 SOURCE_CODE = "its source code; not tried"
 
 
@@ -82,11 +84,11 @@ def _gptq(schemes: set[Scheme], packed: bool, act_ordered: bool) -> list[Support
     elif not symmetric or not bits <= {4, 8}:
         vllm = ("no", "symmetric codes of 4 or 8 bits only", SOURCE_CODE)
     else:
-        vllm = ("yes", "", TRIED) if bits == {4} else ("GPU", "8 bits by Marlin alone", SOURCE_CODE)
+        vllm = ("yes", VLLM_CPU, BY_HAND) if bits == {4} else ("GPU", "8 bits by Marlin alone", SOURCE_CODE)
     return [
         _row("transformers", "5.24", "yes", "through GPTQModel 7.7, which must be installed", TRIED),
         _row("vLLM", "0.32.0", *vllm),
-        _row("SGLang", "0.5", "GPU" if vllm[0] != "no" else "no", vllm[1] or "--quantization gptq_marlin", DOCUMENTED),
+        _row("SGLang", "0.5", "GPU" if vllm[0] != "no" else "no", "--quantization gptq_marlin", DOCUMENTED),
         _row("TGI", "3.3", "GPU" if symmetric and bits <= {4, 8} else "no", "--quantize gptq", DOCUMENTED),
     ]
 
@@ -95,7 +97,7 @@ def _awq(schemes: set[Scheme], packed: bool, act_ordered: bool) -> list[Support]
     del schemes, packed, act_ordered
     return [
         _row("transformers", "5.24", "yes", "through GPTQModel 7.7, which must be installed", TRIED),
-        _row("vLLM", "0.32.0", "yes", "", TRIED),
+        _row("vLLM", "0.32.0", "yes", VLLM_CPU, BY_HAND),
         _row("SGLang", "0.5", "GPU", "--quantization awq_marlin", DOCUMENTED),
         _row("TGI", "3.3", "GPU", "--quantize awq", DOCUMENTED),
     ]
@@ -107,7 +109,7 @@ def _compressed_tensors(schemes: set[Scheme], packed: bool, act_ordered: bool) -
     static = any(scheme.static_input for scheme in schemes)
     loading = "with CompressedTensorsConfig(dequantize=True): without it the zero points' shape is refused"
     transformers = _row("transformers", "5.24", "yes", loading if asymmetric else "with compressed-tensors", TRIED)
-    vllm = _row("vLLM", "0.32.0", "yes", "", TRIED)
+    vllm = _row("vLLM", "0.32.0", "yes", VLLM_CPU if bits else "", BY_HAND)
     if act_ordered:
         transformers = _row("transformers", "5.24", "no", "compressed-tensors 0.20 refuses weight_g_idx", SOURCE_CODE)
         vllm = _row("vLLM", "0.32.0", "no", "act-order by group is refused", SOURCE_CODE)
