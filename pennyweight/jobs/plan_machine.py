@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pennyweight.core.errors import BadRequest
 from pennyweight.planner.calibration_store import calibrated_card, calibrated_host
 from pennyweight.planner.card_names import find_cards
-from pennyweight.planner.cards import custom
+from pennyweight.planner.cards import Card, custom
 from pennyweight.planner.detect import detect
 from pennyweight.planner.host import Host
 from pennyweight.planner.machine import machine_of
@@ -87,11 +87,23 @@ def _named(options: MachineOptions) -> Budget:
             cards = tuple(card.with_memory(options.vram) for card in cards)
         if options.bandwidth is not None:
             cards = tuple(replace(card, bandwidth=options.bandwidth) for card in cards)
+        cards = tuple(_sized(card, options.ram) for card in cards)
         return Budget(cards=cards, host=_host(options, Host()), used_bytes=options.margin)
     if options.vram is None or options.bandwidth is None:
         raise BadRequest("--vram and --bandwidth describe a card together; or name one with --gpu")
     card = custom(options.vram, options.bandwidth)
     return Budget(cards=(card,), host=_host(options, Host()), used_bytes=options.margin)
+
+
+def _sized(card: Card, ram: int | None) -> Card:
+    """A GPU that shares the machine's memory, with it. Raises: BadRequest where nobody says how much that is."""
+    if card.memory_bytes:
+        return card
+    if ram is None:
+        raise BadRequest(
+            f"{card.name} shares the machine's memory; say how much there is: --gpu '{card.name} 64GB' or --ram 64GB"
+        )
+    return card.with_memory(ram)
 
 
 def _host(options: MachineOptions, host: Host) -> Host:

@@ -7,7 +7,7 @@ import pytest
 from pennyweight.core.errors import BadRequest, UnknownName
 from pennyweight.jobs.plan import PlanOptions, plan
 from pennyweight.jobs.plan_cliff import cliff
-from pennyweight.jobs.plan_machine import MachineOptions
+from pennyweight.jobs.plan_machine import MachineOptions, hardware_for
 from pennyweight.planner.plan import Plan
 from pennyweight.planner.request import Runtime
 from pennyweight.planner.workloads import WorkloadOptions
@@ -200,3 +200,11 @@ def test_bases_are_words_of_the_contract() -> None:
     for row in found.candidates:
         assert {getattr(row.basis, name) for name in row.basis.__dataclass_fields__} <= words
     json.dumps(found.context)
+
+
+def test_a_shared_memory_that_nobody_sized_is_asked_for() -> None:
+    with pytest.raises(BadRequest, match=r"M4 Max 32c shares the machine's memory"):
+        hardware_for(MachineOptions(gpu="M4 Max"), None)
+    sized = hardware_for(MachineOptions(gpu="M4 Max", ram=64 << 30), None)
+    named = hardware_for(MachineOptions(gpu="M4 Max 64GB"), None)
+    assert sized.budget.cards[0].usable_bytes == named.budget.cards[0].usable_bytes == 48 << 30
