@@ -58,7 +58,7 @@ def quantize(
         Path | None, typer.Option(metavar="F", help="Instead of TYPE: what `plan … --json` chose; `-` reads stdin.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="R", help="Instead of TYPE: gptq:Q3_K_S, awq+gptq:INT4_G128, fp8 …")
+        str | None, typer.Option(metavar="R", help="Instead of TYPE: gptq:Q3_K_S, awq+gptq:INT4_G128, spqr:3 …")
     ] = None,
     text: Annotated[
         str | None,

@@ -1,22 +1,21 @@
 """A recipe, for one matrix: what rounds it on which grid, what that needs to know, and what replaces it if starved."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pennyweight import kernels
-from pennyweight.core.errors import BadRequest
 from pennyweight.core.parallel import default_threads, each_in_threads
 from pennyweight.formats.base import BlockFormat
 from pennyweight.formats.codes import BlockCodes
 from pennyweight.formats.grid import Grid, PackedCodes
 from pennyweight.kernels import grids
-from pennyweight.methods import fp8, gptq, llm_int8, rtn
+from pennyweight.methods import fp8, gptq, llm_int8, rtn, spqr
 from pennyweight.methods.quantized import Quantized, check_weight, name_of
-from pennyweight.methods.statistics import Statistics, importance
+from pennyweight.methods.statistics import Statistics, importance, nothing_seen
 from pennyweight.recipes.grammar import Recipe
 
 if TYPE_CHECKING:
@@ -39,14 +38,14 @@ class Rounding:
 
     Attributes:
         method: its name, for reports.
-        grid: what it is rounded to, for a transform's search.
+        grid: what it is rounded to, for a transform's search; None for a method with a grid of its own.
         round: the method.
         needs_statistics, needs_hessian: what of a layer's input it wants to know.
         starved: what rounds a matrix whose statistics are too few, by `starved_method`.
     """
 
     method: str
-    grid: Grid
+    grid: Grid | None
     round: Round
     needs_statistics: bool = False
     needs_hessian: bool = False
@@ -77,8 +76,9 @@ def directory_rounding(recipe: Recipe) -> Rounding:
         return _plain("llm_int8", grids.get("INT8"), llm_int8.quantize_weight)
     if recipe.method == "fp8":
         return _plain("fp8", grids.get("FP8_E4M3"), fp8.quantize_weight)
-    if recipe.integer is None:
-        raise BadRequest(f"{recipe}: this method is not built yet; take gptq:INT3_G128, which is as small")
+    if recipe.method == "spqr":
+        return _spqr()
+    assert recipe.integer is not None
     grid = grids.get(recipe.integer.grid)
     if recipe.method == "gptq":
         return _gptq(grid, starved=_nearest(grid))
@@ -108,6 +108,30 @@ def _searched(grid: Grid) -> Round:
 def decoded(codes: PackedCodes) -> NDArray[np.float32]:
     """The weights that codes stand for, float32 (rows, columns); a GGUF format's by the fast kernels."""
     return kernels.decode(codes.format, codes.data) if isinstance(codes, BlockCodes) else codes.decode()
+
+
+def _spqr() -> Rounding:
+    def round(weight: "torch.Tensor", statistics: Statistics | None) -> Quantized:
+        return spqr.quantize_weight(weight, statistics)
+
+    def starved(weight: "torch.Tensor", statistics: Statistics | None) -> Quantized:
+        """Every column as important as every other: SpQR's grid and outliers, without feedback."""
+        import torch
+
+        columns = weight.shape[1]
+        one = torch.ones(columns, device=weight.device)
+        even = replace(nothing_seen("weight", columns, weight.device), tokens=1, hessian=torch.diag(one))
+        return spqr.quantize_weight(weight, even)
+
+    return Rounding(
+        method="spqr",
+        grid=None,
+        round=round,
+        needs_statistics=True,
+        needs_hessian=True,
+        starved=starved,
+        starved_method="spqr without statistics",
+    )
 
 
 def _gptq(grid: Grid, starved: Round) -> Rounding:
