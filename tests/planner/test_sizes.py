@@ -1,6 +1,9 @@
 """Exact bytes of tensors: against published files, and against what llama-quantize made of small models."""
 
+import json
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,8 +12,14 @@ from pennyweight.models import catalogue
 from pennyweight.models.describe import anatomy_from_config
 from pennyweight.planner.resolve import resolve
 from pennyweight.planner.sizes import bits_per_weight, sized_tensors, total_bytes
+from pennyweight.recipes.assign import assign
 from pennyweight.recipes.file_types import ALL, get_file_type
+from tests.models.tiny_configs import CONFIGS, tiny_anatomy
+from tests.recipes.cases import compact_formats
 from tests.tiny_gguf import write_tiny_gguf
+
+REFUSED = "requires an importance matrix"
+QUANTIZABLE = [title for title in CONFIGS if tiny_anatomy(title).file_type is None]
 
 PUBLISHED = (
     ("Qwen3-8B", "Q4_K_M", 5_027_783_488, "Qwen/Qwen3-8B-GGUF"),
@@ -21,6 +30,12 @@ PUBLISHED = (
 )
 """Model, type, bytes of the whole file, repository on the Hugging Face Hub: of models whose mix has not changed since.
 (A fused QKV has: Phi files of before 2026 are larger.)"""
+
+
+@cache
+def golden() -> dict[str, Any]:
+    """What llama-quantize made of each small model; the file says which build and who ran it."""
+    return json.loads((Path(__file__).parent.parent / "golden" / "planned_types.json").read_text(encoding="utf-8"))
 
 
 def test_qwen3_8b_q4_k_m_to_the_byte_of_its_tensors() -> None:
@@ -54,6 +69,20 @@ def test_two_files_of_one_vocabulary_have_the_same_rest() -> None:
     }
     # 44 more tensors of about 60 bytes each in the header, nothing else.
     assert abs(rests["Qwen3-14B"] - rests["Qwen3-8B"]) < 44 * 80
+
+
+@pytest.mark.parametrize("title", QUANTIZABLE)
+def test_every_architectures_tensors_become_what_llama_quantize_made_of_them(title: str) -> None:
+    anatomy, expected = tiny_anatomy(title), golden()["formats"][title]
+    for file_type in ALL:
+        if file_type.is_quantized and expected[file_type.name] != REFUSED:
+            made = assign(anatomy.tensors, anatomy.shape, file_type)
+            assert compact_formats((a.name, a.format) for a in made) == expected[file_type.name], file_type.name
+
+
+def test_the_golden_covers_every_architecture_and_type() -> None:
+    types = {file_type.name for file_type in ALL if file_type.is_quantized}
+    assert {title: set(made) for title, made in golden()["formats"].items()} == dict.fromkeys(QUANTIZABLE, types)
 
 
 def test_an_existing_quantized_file_is_planned_as_it_is(tmp_path: Path) -> None:
