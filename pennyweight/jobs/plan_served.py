@@ -25,7 +25,8 @@ def plan_served(question: Question) -> Plan:
     quantized = next((a for a in question.anatomies.values() if a.file_type is not None), None)
     if quantized:
         raise BadRequest(
-            f"{quantized.name} is a GGUF file; vLLM plans are of checkpoints: name the model or repository"
+            f"{quantized.name} comes as {quantized.file_type}, of which no vLLM plan is made; name a model that is not "
+            "quantized yet, or plan for llama.cpp"
         )
     parallel = options.tensor_parallel or max(len(question.hardware.budget.cards), 1)
     started = VllmSettings(

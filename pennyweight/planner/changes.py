@@ -100,9 +100,8 @@ def _next_model(
     smaller = [option for option in others if option.weights < least]
     for option in sorted(smaller, key=lambda o: (_kinship(o.model, choice.model), o.weights), reverse=True):
         key_type, value_type = wish.caches[0]
-        picked = Choice(
-            model=option.model, type="Q4_K_M", key_type=key_type, value_type=value_type, context=wish.context
-        )
+        name = "Q4_K_M" if "Q4_K_M" in option.types else option.types[0]  # gpt-oss is published in one type
+        picked = Choice(model=option.model, type=name, key_type=key_type, value_type=value_type, context=wish.context)
         candidate = evaluate(picked)
         if candidate.fits:
             return Change(

@@ -17,13 +17,15 @@ def llama_cpp_commands(candidate: Candidate, anatomy: Anatomy, model: str) -> tu
 
 
 def _llama_cpp(candidate: Candidate, anatomy: Anatomy, model: str) -> Iterator[str]:
-    file = model
+    file = model if model.endswith(".gguf") else f"{anatomy.name}-{candidate.choice.type}.gguf"
     if anatomy.file_type is None:
         file = f"{anatomy.name}-{candidate.choice.type}.gguf"
         source = anatomy.repository or model
         yield f"pennyweight quantize {shlex.quote(source)} {candidate.choice.type} -o {shlex.quote(file)}"
     settings, choice = candidate.settings, candidate.choice
-    words = ["llama-server", "-m", shlex.quote(file), "-c", str(choice.context * settings.slots)]
+    is_on_hub = model.startswith("hf.co/") and anatomy.file_type is not None
+    on_hub = ["-hf", model.removeprefix("hf.co/")] if is_on_hub else ["-m", file]
+    words = ["llama-server", on_hub[0], shlex.quote(on_hub[1]), "-c", str(choice.context * settings.slots)]
     whole = candidate.layers_on_gpu >= candidate.layers
     words += ["-ngl", str(OFFLOAD_ALL if whole else candidate.layers_on_gpu)]
     words += ["-fa", "on" if settings.flash_attention else "off"]

@@ -26,6 +26,9 @@ USUAL_HOST_BYTES = 32 * GIB
 LENDING_MARGIN = 512 * MIB
 """Left of the card where blocks lend their experts until it fits: what buffer and overhead may be more."""
 
+READING = 5.0
+"""Tokens per second that people read: about 240 words a minute."""
+
 PROMPT_SPREAD = 0.3
 """Relative error to expect of prompt speed: realised over rated operations is 0.79 to 1.30 on GeForce cards."""
 
@@ -121,7 +124,7 @@ class Estimator:
             compute_bytes=whole.host_compute if on_host else whole.compute,
             overhead_bytes=whole.overhead,
             total_bytes=whole.host_total if on_host else whole.card_total,
-            fits=whole.fits and (not choice.experts_on_host or _experts_fit(placed, situation.budget)),
+            fits=whole.fits and (not choice.experts_on_host or _experts_fit(placed, situation.budget, times)),
             layers=footprint.layers,
             layers_on_gpu=placement.gpu_layers,
             host_bytes=placed.host_total.value,
@@ -204,9 +207,12 @@ def _cache(anatomy: Anatomy, nbytes: int) -> Quantity:
     )
 
 
-def _experts_fit(placed: MemoryPlan, budget: Budget) -> bool:
-    """Whether the card has every layer but experts, and the host room for those; an unknown host is a usual one."""
-    whole = placed.placement.gpu_layers == placed.placement.footprint.layers
+def _experts_fit(placed: MemoryPlan, budget: Budget, times: WorkTimes) -> bool:
+    """Whether the card has every layer but experts, the host room for those, and people need not wait for words.
+
+    A host of unknown memory is taken for a usual one.
+    """
+    whole = placed.placement.gpu_layers == placed.placement.footprint.layers and times.decode.value >= READING
     return whole and (budget.host.memory_bytes > 0 or placed.host_total.value <= USUAL_HOST_BYTES)
 
 

@@ -6,6 +6,7 @@ from pennyweight.core.errors import ShapeError
 from pennyweight.core.units import show_bytes
 from pennyweight.planner.candidate import Candidate
 from pennyweight.planner.decide import Evaluate
+from pennyweight.planner.estimate import READING
 from pennyweight.planner.ladder import BEST_FIRST
 
 CONTEXT_STEP = 1024
@@ -20,10 +21,6 @@ def further(chosen: Candidate, evaluate: Evaluate, types: tuple[str, ...], longe
     """
     found = (_slow(chosen), _next_type(chosen, evaluate, types), _context(chosen, evaluate, longest))
     return tuple(sentence for sentence in found if sentence)
-
-
-READING = 5.0
-"""Tokens per second that people read: about 240 words a minute."""
 
 
 def _slow(chosen: Candidate) -> str:

@@ -131,6 +131,9 @@ def test_an_expert_model_keeps_four_bits_and_leaves_experts_to_the_host() -> Non
     assert found.chosen.cpu_moe_layers > 0
     assert found.chosen.total_bytes <= found.chosen.memory_bytes
     assert any(f"--n-cpu-moe {found.chosen.cpu_moe_layers}" in command for command in found.commands)
+    slow = plan("Mixtral-8x22B", PlanOptions(machine=MachineOptions(gpu="RTX 4090", ram=128 << 30)))
+    assert slow.chosen is None  # 4 bits would write 2 tokens a second
+    assert any("partial offload" in change for change in slow.changes)
     little = MachineOptions(gpu="RTX 3060 12GB", ram=4 << 30)
     assert plan("Qwen3-30B-A3B", PlanOptions(machine=little, context=16_384)).chosen != found.chosen
 
