@@ -41,7 +41,7 @@ def lend_kernel() -> str:
     if hasattr(torch.ops._C, "cpu_gemm_wna16"):
         return ""
     _custom_ops.cpu_gemm_wna16 = product_by_definition
-    return ", 4-bit product by definition"
+    return " (no 4-bit kernel: product by definition)"
 
 
 def main(directory: str, tokens_file: str, out: str, dtype: str) -> None:

@@ -84,7 +84,7 @@ def _gptq(schemes: set[Scheme], packed: bool, act_ordered: bool) -> list[Support
     elif not symmetric or not bits <= {4, 8}:
         vllm = ("no", "symmetric codes of 4 or 8 bits only", SOURCE_CODE)
     else:
-        vllm = ("yes", VLLM_CPU, BY_HAND) if bits == {4} else ("GPU", "8 bits by Marlin alone", SOURCE_CODE)
+        vllm = ("yes", VLLM_CPU, TRIED) if bits == {4} else ("GPU", "8 bits by Marlin alone", SOURCE_CODE)
     return [
         _row("transformers", "5.24", "yes", "through GPTQModel 7.7, which must be installed", TRIED),
         _row("vLLM", "0.32.0", *vllm),
