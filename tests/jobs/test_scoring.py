@@ -4,11 +4,18 @@ import csv
 import io
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pennyweight.core.errors import BadRequest, Differs, OutputError, UnknownName
+from pennyweight import formats
+from pennyweight.checkpoints.gguf import open_gguf_checkpoint
+from pennyweight.containers.gguf import GGUFValue, ValueType
+from pennyweight.containers.gguf_writer import GGUFWriter
+from pennyweight.containers.tensor import TensorInfo
+from pennyweight.core.errors import BadRequest, Differs, FormatError, OutputError, PennyweightError, UnknownName
 from pennyweight.jobs.compare import compare
 from pennyweight.jobs.perplexity import perplexity
 from pennyweight.jobs.results import ResultsFilter, as_csv, as_json, as_markdown, export, results
@@ -189,3 +196,37 @@ def test_since_is_a_moment_or_refused() -> None:
     assert results(ResultsFilter(since="2999-01-01")).rows == ()
     with pytest.raises(BadRequest, match="'yesterday' is not a date"):
         results(ResultsFilter(since="yesterday"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [500, 520])
+@pytest.mark.parametrize("engine", ["llama.cpp", pytest.param("torch", marks=pytest.mark.torch)])
+def test_a_model_whose_vocabulary_and_tokenizer_disagree_is_refused_with_both_numbers(
+    count: int, engine: str, models: Path, tmp_path: Path
+) -> None:
+    write_with_tokens(
+        tmp_path / "model.gguf", models / "base.gguf", lambda t: [*t, *map("no token {}".format, range(8))][:count]
+    )
+    options = EvaluationOptions(ctx=64, chunks=2, threads=1, engine=engine)
+    with pytest.raises(PennyweightError, match=f"512.*{count}|{count}.*512"):
+        perplexity(str(tmp_path / "model.gguf"), models / "text.txt", options)
+
+
+def test_two_tokens_of_one_text_are_refused_before_llama_cpp_ends_the_process(models: Path, tmp_path: Path) -> None:
+    write_with_tokens(tmp_path / "model.gguf", models / "base.gguf", lambda tokens: [*tokens[:-1], tokens[40]])
+    with pytest.raises(FormatError, match="tokens 40 and 511 of its vocabulary are both"):
+        perplexity(str(tmp_path / "model.gguf"), models / "text.txt", SHORT)
+
+
+def write_with_tokens(path: Path, model: Path, changed: Callable[[list[str]], list[str]]) -> None:
+    """`model` with another list of tokens; its weights stay."""
+    whole = open_gguf_checkpoint(model)
+    tokens = changed(list(whole.metadata["tokenizer.ggml.tokens"].value))
+    metadata = dict(whole.metadata) | {
+        "tokenizer.ggml.tokens": GGUFValue.array(ValueType.STRING, tokens),
+        "tokenizer.ggml.token_type": GGUFValue.array(ValueType.INT32, np.ones(len(tokens), np.int32)),
+    }
+    infos = [TensorInfo(name=t.name, shape=t.shape, format=formats.get(t.format)) for t in whole.tensors]
+    with GGUFWriter(path, metadata, infos) as writer:
+        for tensor in whole.tensors:
+            writer.write_rows(tensor.name, 0, tensor.raw_rows(0, tensor.rows))

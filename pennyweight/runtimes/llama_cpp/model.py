@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pennyweight.core.errors import BadRequest, FormatError, UnsupportedModel
+from pennyweight.runtimes.llama_cpp.distinct_tokens import require_distinct_tokens
 from pennyweight.runtimes.llama_cpp.library import clear_log, layers_offloaded, library, why
 from pennyweight.runtimes.llama_cpp.structs import LOAD_MODE_MMAP, LOAD_MODE_NONE
 from pennyweight.runtimes.vocabulary import vocabulary_hash
@@ -83,6 +84,7 @@ class Model:
         path = Path(path)
         if not path.is_file():
             raise BadRequest(f"{path}: {'is a directory' if path.is_dir() else 'no such file'}; a GGUF file is wanted")
+        require_distinct_tokens(path)
         params = library().llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
         params.load_mode = LOAD_MODE_MMAP if use_mmap else LOAD_MODE_NONE
