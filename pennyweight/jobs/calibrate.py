@@ -6,15 +6,12 @@ ones of one family (bandwidth against the cost of a layer), one model of each ot
 for each type of cache. Disk and time are bounded: the models are written one at a time and removed.
 """
 
-import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from pennyweight.core.errors import BadRequest, PennyweightError, UnknownName
 from pennyweight.core.progress import progress_bar
 from pennyweight.evaluation.throughput import model_speed
-from pennyweight.models.config import ModelConfig, config_from_json
+from pennyweight.jobs.calibrate_tasks import IN_PROCESS, WEIGHTS_PER_SQUARE, Task, config_of, tasks_of
 from pennyweight.pipeline.synthetic import synthetic_gguf
 from pennyweight.planner.calibration import CachePair, DecodeRun, fit_rates
 from pennyweight.planner.calibration_store import save_calibration
@@ -33,32 +30,7 @@ from pennyweight.runtimes.speed import SpeedReport, SpeedSettings
 from pennyweight.store.database import open_store
 from pennyweight.store.machine import hardware
 
-IN_PROCESS = "llama.cpp"
 RUNTIMES = (IN_PROCESS, LLAMA_BENCH)
-
-MAIN = "Q4_K_M"
-"""The family that gives the cost of a layer: what most files are."""
-
-OTHERS = ("Q8_0", "F16", "IQ4_XS", "Q4_0", "Q3_K_S")
-QUICK_OTHERS = ("Q8_0",)
-
-THIN_LAYERS, WIDE_LAYERS = 48, 8
-"""Both models weigh about the same: what differs is forty layers."""
-
-WEIGHTS = {IN_PROCESS: 350_000_000, LLAMA_BENCH: 2_400_000_000}
-"""Weights of each model. A processor's caches hold none of 200 MB; a card of 1 TB/s reads 1.4 GB in 1.6 ms."""
-
-QUICK_WEIGHTS = {IN_PROCESS: 90_000_000, LLAMA_BENCH: 800_000_000}
-
-CACHE_DEPTH = {IN_PROCESS: 2048, LLAMA_BENCH: 16_384}
-
-CACHE_TYPES = ("f16", "q8_0")
-
-WEIGHTS_PER_SQUARE = 11.5
-"""Weights of a layer over its width squared: queries and output 2, keys and values of a quarter of the heads 0.5,
-feed-forward of three widths 9."""
-
-Bench = Callable[[Path, SpeedSettings], SpeedReport]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,20 +76,6 @@ class CalibrateResult:
     store: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
-    """One model and how it is run."""
-
-    name: str
-    type: str
-    layers: int
-    weights: int
-    cache_type: str = "f16"
-    depth: int = 0
-    prompt: int = 0
-    all_heads_keep: bool = False
-
-
 def calibrate(*, quick: bool = False, runtime: str = IN_PROCESS, threads: int | None = None) -> CalibrateResult:
     """Fit this machine's speed model and keep it in the store.
 
@@ -130,8 +88,8 @@ def calibrate(*, quick: bool = False, runtime: str = IN_PROCESS, threads: int | 
     """
     if runtime not in RUNTIMES:
         raise UnknownName.among("runtime", runtime, RUNTIMES)
-    tasks = list(_tasks(quick, runtime))
-    done: list[tuple[_Task, SpeedReport]] = []
+    tasks = list(tasks_of(quick, runtime))
+    done: list[tuple[Task, SpeedReport]] = []
     with progress_bar("calibrate", len(tasks), "runs") as advance:
         for task in tasks:
             done.append((task, _run(task, runtime, SpeedSettings(threads=threads, repetitions=2 if quick else 3))))
@@ -160,21 +118,7 @@ def calibrate(*, quick: bool = False, runtime: str = IN_PROCESS, threads: int | 
     )
 
 
-def _tasks(quick: bool, runtime: str) -> Iterator[_Task]:
-    weights = (QUICK_WEIGHTS if quick else WEIGHTS)[runtime]
-    yield _Task(name="many thin layers", type=MAIN, layers=THIN_LAYERS, weights=weights)
-    yield _Task(name="few wide layers", type=MAIN, layers=WIDE_LAYERS, weights=weights, prompt=256)
-    for type in QUICK_OTHERS if quick else OTHERS:
-        yield _Task(name="few wide layers", type=type, layers=WIDE_LAYERS, weights=weights)
-    for cache_type in CACHE_TYPES[: 1 if quick else None]:
-        small = _Task(
-            name="long context", type=MAIN, layers=8, weights=weights // 8, cache_type=cache_type, all_heads_keep=True
-        )
-        yield small
-        yield replace(small, depth=CACHE_DEPTH[runtime])
-
-
-def _run(task: _Task, runtime: str, base: SpeedSettings) -> SpeedReport:
+def _run(task: Task, runtime: str, base: SpeedSettings) -> SpeedReport:
     settings = replace(
         base,
         prompt_tokens=task.prompt,
@@ -184,32 +128,12 @@ def _run(task: _Task, runtime: str, base: SpeedSettings) -> SpeedReport:
         depth=task.depth,
         flash_attention=True if task.cache_type != "f16" else None,
     )
-    with synthetic_gguf(_config(task), "calibration", get_file_type(task.type)) as path:
+    with synthetic_gguf(config_of(task), "calibration", get_file_type(task.type)) as path:
         if runtime == LLAMA_BENCH:
             return run_llama_bench(path, settings)
         with Model.load(path, n_gpu_layers=-1) as model:
             path.unlink()  # llama.cpp holds it open: killed from here on, we leave nothing on the disk
             return model_speed(model, settings)
-
-
-def _config(task: _Task) -> ModelConfig:
-    """A Qwen3 of the task's layers, as wide as its weights ask for, in multiples of 256, with a small vocabulary."""
-    width = max(256, round(math.sqrt(task.weights / task.layers / WEIGHTS_PER_SQUARE) / 256) * 256)
-    heads = width // 64
-    return config_from_json(
-        {
-            "architectures": ["Qwen3ForCausalLM"],
-            "hidden_size": width,
-            "intermediate_size": 3 * width,
-            "num_hidden_layers": task.layers,
-            "num_attention_heads": heads,
-            "num_key_value_heads": heads if task.all_heads_keep else heads // 4,
-            "head_dim": 64,
-            "vocab_size": 4096,
-            "max_position_embeddings": 65_536,
-            "tie_word_embeddings": True,
-        }
-    )
 
 
 def _device(report: SpeedReport) -> tuple[str, Rates, str]:
@@ -233,15 +157,15 @@ def _card(backend: str) -> Card:
         return found[0].card
 
 
-def _fit(done: list[tuple[_Task, SpeedReport]], prior: Rates) -> Rates:
+def _fit(done: list[tuple[Task, SpeedReport]], prior: Rates) -> Rates:
     runs = [_decode(task, made) for task, made in done if not task.all_heads_keep]
     cached = [_decode(task, made) for task, made in done if task.all_heads_keep]
     pairs = [CachePair(shallow=a, deep=b) for a, b in zip(cached[::2], cached[1::2], strict=True)]
     return fit_rates(runs, prior, pairs=pairs, prompt_flops=_prompt_flops(done), source="short runs on this machine")
 
 
-def _decode(task: _Task, made: SpeedReport) -> DecodeRun:
-    config = _config(task)
+def _decode(task: Task, made: SpeedReport) -> DecodeRun:
+    config = config_of(task)
     row = 2 * config.head_count_kv * config.head_length * (2 if task.cache_type == "f16" else 34 / 32)
     return DecodeRun(
         family=family_of(task.type),
@@ -258,19 +182,19 @@ def _speed(made: SpeedReport, test: str) -> float:
     return max(max(speed.samples) for speed in made.speeds if speed.test.startswith(test))
 
 
-def _prompt_flops(done: list[tuple[_Task, SpeedReport]]) -> float:
+def _prompt_flops(done: list[tuple[Task, SpeedReport]]) -> float:
     task, made = next((task, made) for task, made in done if task.prompt)
-    config = _config(task)
+    config = config_of(task)
     return 2 * task.layers * WEIGHTS_PER_SQUARE * config.embedding_length**2 * _speed(made, "pp")
 
 
-def _error(task: _Task, made: SpeedReport, rates: Rates) -> float:
+def _error(task: Task, made: SpeedReport, rates: Rates) -> float:
     run = _decode(task, made)
     fitted = rates.read_seconds(run.nbytes, ((Family(run.family), 1.0),)) + run.layers * rates.seconds_per_layer
     return abs(fitted / run.seconds - 1)
 
 
-def _shown(task: _Task, made: SpeedReport) -> CalibrationRun:
+def _shown(task: Task, made: SpeedReport) -> CalibrationRun:
     return CalibrationRun(
         name=task.name,
         type=task.type,

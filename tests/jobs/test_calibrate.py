@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from pennyweight.cli.main import app
 from pennyweight.core.errors import BadRequest, Missing, UnknownName
 from pennyweight.jobs import calibrate as job
+from pennyweight.jobs.calibrate_tasks import CACHE_DEPTH, QUICK_WEIGHTS, WEIGHTS_PER_SQUARE, Task, config_of
 from pennyweight.planner.calibration_store import calibrated_card, calibrated_host
 from pennyweight.planner.card_names import find_card
 from pennyweight.planner.host import Host
@@ -26,9 +27,9 @@ class PlantedMachine:
     def __init__(self, backend: str = "CPU") -> None:
         self.backend = backend
 
-    def __call__(self, task: job._Task, runtime: str, base: SpeedSettings) -> SpeedReport:
-        config = job._config(task)
-        weights = task.layers * job.WEIGHTS_PER_SQUARE * config.embedding_length**2
+    def __call__(self, task: Task, runtime: str, base: SpeedSettings) -> SpeedReport:
+        config = config_of(task)
+        weights = task.layers * WEIGHTS_PER_SQUARE * config.embedding_length**2
         nbytes = int(weights * BITS[task.type] / 8)
         row = 2 * config.head_count_kv * config.head_length * (2 if task.cache_type == "f16" else 34 / 32)
         seconds = nbytes / RATE[task.type] + task.layers * LAYER + task.layers * row * task.depth / CACHE_RATE
@@ -106,15 +107,15 @@ def test_an_unknown_runtime_and_a_missing_program_are_said(monkeypatch: pytest.M
     with pytest.raises(UnknownName, match=r"llama\.cpp"):
         job.calibrate(runtime="ollama")
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setitem(job.QUICK_WEIGHTS, "llama-bench", 1_000_000)
+    monkeypatch.setitem(QUICK_WEIGHTS, "llama-bench", 1_000_000)
     with pytest.raises(Missing):
         job.calibrate(quick=True, runtime="llama-bench")
 
 
 @pytest.mark.slow
 def test_this_machine_is_calibrated_by_real_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(job.QUICK_WEIGHTS, "llama.cpp", 8_000_000)
-    monkeypatch.setitem(job.CACHE_DEPTH, "llama.cpp", 256)
+    monkeypatch.setitem(QUICK_WEIGHTS, "llama.cpp", 8_000_000)
+    monkeypatch.setitem(CACHE_DEPTH, "llama.cpp", 256)
     result = job.calibrate(quick=True, threads=1)
     assert result.device == hardware_line()
     assert all(0 < value <= 1.5 for value in result.bandwidth_efficiency.values())
