@@ -1,5 +1,6 @@
 """MODEL, as a user writes it → a checkpoint: `embedded`, a .gguf, a directory, `user/repo`, `hf.co/user/repo:TYPE`."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def _download(repository: str, file_type: str | None) -> Path:
     """Fetch a whole checkpoint, or of a GGUF repository the files of one type; a broken download resumes."""
     from huggingface_hub import HfApi, snapshot_download
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry; ours is one line at the end
     try:
         ggufs = of_type(HfApi().list_repo_files(repository), file_type, repository) if file_type else []
         # Never *.bin or *.pt: those are pickles, which run code when loaded.

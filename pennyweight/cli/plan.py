@@ -14,6 +14,7 @@ from pennyweight.core.units import parse_memory, parse_rate, parse_tokens
 
 if TYPE_CHECKING:
     from pennyweight.jobs.plan import PlanOptions
+    from pennyweight.planner.plan import Plan
 
 MODEL_HELP = (
     "A published name (`Qwen3-8B`), a .gguf, a directory, a config.json, user/repo, hf.co/user/repo:TYPE; several to "
@@ -65,6 +66,9 @@ def plan(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="F.png", help="The same as a picture.")
     ] = None,
+    carry: Annotated[
+        bool, typer.Option("--do", help="Carry it out here: find or make the file, run it, hold the speeds against it.")
+    ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Ask nobody; headers read before are known.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object; `quantize --plan -` reads it.")] = False,
 ) -> None:
@@ -115,6 +119,12 @@ def plan(
         tensor_parallel=parallel,
         offline=offline,
     )
+    if carry and (len(models) > 1 or gpu or vram or options.runtime is not Runtime.LLAMA_CPP):
+        raise BadRequest("--do carries out a plan of one model for this machine, in llama.cpp")
+    if carry:
+        from pennyweight.jobs.carry_out import here
+
+        options = here(options)
     result = job(models, options)
     if json:
         print_json(result)
@@ -124,6 +134,25 @@ def plan(
         _cliff(models, options, output, quiet=json)
     if result.chosen is None:
         raise typer.Exit(1)
+    if carry:
+        _carry_out(models[0], result)
+
+
+def _carry_out(model: str, made: "Plan") -> None:
+    """Predicted and measured side by side, on stderr."""
+    from pennyweight.jobs.carry_out import carry_out
+    from pennyweight.runtimes.unused_gpu import unused_gpu
+
+    if idle := unused_gpu():
+        print(f"note: {idle}", file=sys.stderr)
+    done = carry_out(model, made, lambda words: print(words, file=sys.stderr))
+    print(f"{'':16} {'predicted':>12} {'measured':>12}", file=sys.stderr)
+    rows = (
+        ("prompt tokens/s", done.predicted_prompt_tok_s, done.prompt_tok_s),
+        ("decode tokens/s", done.predicted_decode_tok_s, done.decode_tok_s),
+    )
+    for label, predicted, measured in rows:
+        print(f"{label:16} {predicted:12,.1f} {measured:12,.1f}", file=sys.stderr)
 
 
 def width() -> int:

@@ -11,10 +11,13 @@ from pennyweight.core.units import parse_tokens, show_bytes, show_seconds
 
 if TYPE_CHECKING:
     from pennyweight.jobs.fit import Predicted
+    from pennyweight.jobs.speaking import SpeakingOptions
     from pennyweight.jobs.summarize import Outline, SummaryResult
 
 MODEL_HELP = "`embedded`, a .gguf, a Hugging Face directory, user/repo or hf.co/user/repo:TYPE."
 CTX_HELP = "Context; default: what the paper needs, as far as the model and this machine have it."
+
+AUTO_HELP = "Plan for this machine, find or make the file, then summarize; MODEL may be a published name (Qwen3-14B)."
 
 
 def summarize(
@@ -28,6 +31,7 @@ def summarize(
     flash_attention: Annotated[str, typer.Option("-fa", metavar="on|off|auto", help="Flash attention.")] = "auto",
     temperature: Annotated[float, typer.Option("--temp", help="0 takes the likeliest token.")] = 0.0,
     seed: Annotated[int | None, typer.Option("-s", "--seed", help="Of the draws; default: a new one.")] = None,
+    auto: Annotated[bool, typer.Option("--auto", help=AUTO_HELP)] = False,
     references: Annotated[bool, typer.Option("--references", help="Read the list of references too.")] = False,
     threads: Annotated[int | None, typer.Option("-t", "--threads", min=1, help="Default: every core.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -47,11 +51,27 @@ def summarize(
         flash_attention=three_way(flash_attention),
         threads=threads,
     )
+    if auto:
+        model, loading = _carried_out(paper, model, loading)
     shown = Watch(text=lambda text: None if json else print(text, end="", flush=True), stage=_say, plan=_show_plan)
     result = job(Path(paper) if "://" not in paper else paper, model, options, loading, shown)
     if json:
         print_json(result)
     _show_cost(result)
+
+
+def _carried_out(paper: str, model: str, loading: "SpeakingOptions") -> "tuple[str, SpeakingOptions]":
+    """The file that a plan chooses for this paper on this machine, and how it is loaded."""
+    from pennyweight.jobs.carry_out import chosen_of, file_of, loading_of, summary_plan
+    from pennyweight.pipeline.paper.read import read_paper
+    from pennyweight.runtimes.unused_gpu import unused_gpu
+
+    made = summary_plan(model, read_paper(paper).page_count, loading.ctx)
+    chosen = chosen_of(made)
+    if idle := unused_gpu():
+        _say(f"note: {idle}")
+    _say(f"planned for {made.card.name}: {chosen.type}, {show_bytes(chosen.weights_bytes)}: {made.reasons[0]}")
+    return str(file_of(model, chosen, _say)), loading_of(chosen, loading)
 
 
 def _say(words: str) -> None:
