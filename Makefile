@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-interop check format bench images clean
+.PHONY: demo test test-interop check format docs bench images clean
 
 demo: $(VENV)/base
 	$(BIN)/pennyweight demo -o demo
@@ -29,6 +29,9 @@ check: $(VENV)/dev
 format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.kernels
@@ -76,6 +79,10 @@ $(VENV)/dev: $(VENV)/base
 images: demo
 	cp demo/divergence.png docs/images/demo-divergence.png
 	cp demo/loss.png docs/images/demo-loss.png
+
+$(VENV)/docs: $(VENV)/base
+	$(PIP) --editable '.[docs]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) demo build dist
