@@ -13,7 +13,6 @@ from pennyweight.checkpoints.scheme import Kind, Scheme
 TRIED = "tried, see docs/interop.md"
 TESTED = "tried in `make test`"
 DOCUMENTED = "its documentation; not tried"
-BY_HAND = "tried with files packed by hand in this layout, 2026-11"
 VLLM_CPU = "on a CPU with AVX-512: its other build has no 4-bit kernel"
 SOURCE_CODE = "its source code; not tried"
 
@@ -97,7 +96,7 @@ def _awq(schemes: set[Scheme], packed: bool, act_ordered: bool) -> list[Support]
     del schemes, packed, act_ordered
     return [
         _row("transformers", "5.24", "yes", "through GPTQModel 7.7, which must be installed", TRIED),
-        _row("vLLM", "0.32.0", "yes", VLLM_CPU, BY_HAND),
+        _row("vLLM", "0.32.0", "yes", VLLM_CPU, TRIED),
         _row("SGLang", "0.5", "GPU", "--quantization awq_marlin", DOCUMENTED),
         _row("TGI", "3.3", "GPU", "--quantize awq", DOCUMENTED),
     ]
@@ -109,7 +108,7 @@ def _compressed_tensors(schemes: set[Scheme], packed: bool, act_ordered: bool) -
     static = any(scheme.static_input for scheme in schemes)
     loading = "with CompressedTensorsConfig(dequantize=True): without it the zero points' shape is refused"
     transformers = _row("transformers", "5.24", "yes", loading if asymmetric else "with compressed-tensors", TRIED)
-    vllm = _row("vLLM", "0.32.0", "yes", VLLM_CPU if bits else "", BY_HAND)
+    vllm = _row("vLLM", "0.32.0", "yes", VLLM_CPU if bits else "", TRIED)
     if act_ordered:
         transformers = _row("transformers", "5.24", "no", "compressed-tensors 0.20 refuses weight_g_idx", SOURCE_CODE)
         vllm = _row("vLLM", "0.32.0", "no", "act-order by group is refused", SOURCE_CODE)
