@@ -122,48 +122,53 @@ def draw_bullets(
 
 
 def _draw(speaker: Speaker, wanted: Wanted, tally: Tally, on_text: OnText) -> tuple[Bullet, int]:
-    """The bullet, and its last token, which the session has not read yet."""
+    """The bullet, and its last token, which the session has not read yet. Its pages are heard once, put in order."""
     text, last = _spoken(speaker, bullet_grammar(wanted.pages), wanted, tally, on_text)
+    cut = "[" not in text
     if len(wanted.pages) == 1:  # nothing is left to be chosen, so nothing is computed
-        bullet = Bullet(text=_words(text, cut="[" not in text), pages=wanted.pages)
-        on_text(str(bullet).removeprefix(text.split("[")[0].rstrip()))
-        return bullet, last
-    if "[" not in text:
-        on_text(f"…{PAGES}")
-        speaker.session.extend([last, *_tokens(speaker, f"…{PAGES}")])
-        listed, last = _spoken(speaker, f"root ::= pages\n{page_grammar(wanted.pages)}", wanted, tally, on_text)
-        text = f"{text.rstrip()}…{PAGES}{listed}"
-    found = _CLOSED.match(text)
-    if not found:
-        raise DoesNotFit(f"the context of {speaker.n_ctx:,} tokens was full inside a bullet; raise -c")
-    pages = tuple(sorted({int(page) for page in found[2].split(", ")}))
-    return Bullet(text=_words(found[1]), pages=pages), last
+        pages = wanted.pages
+    else:
+        if cut:
+            speaker.session.extend([last, *_tokens(speaker, f"…{PAGES}")])
+            listed, last = _spoken(speaker, f"root ::= pages\n{page_grammar(wanted.pages)}", wanted, tally)
+            text = f"{text}{PAGES}{listed}"
+        found = _CLOSED.match(text)
+        if not found:
+            raise DoesNotFit(f"the context of {speaker.n_ctx:,} tokens was full inside a bullet; raise -c")
+        pages = tuple(sorted({int(page) for page in found[2].split(", ")}))
+    bullet = Bullet(text=_words(text, cut=cut), pages=pages)
+    on_text(f"{'…' * cut}{str(bullet).removeprefix(bullet.text)}")
+    return bullet, last
 
 
-def _words(text: str, *, cut: bool = False) -> str:
-    return " ".join(text.split("[")[0].split()) + "…" * cut
-
-
-def _spoken(speaker: Speaker, grammar: str, wanted: Wanted, tally: Tally, on_text: OnText) -> tuple[str, int]:
+def _spoken(
+    speaker: Speaker, grammar: str, wanted: Wanted, tally: Tally, on_text: OnText = lambda text: None
+) -> tuple[str, int]:
     """Text drawn under `grammar` until its pages are closed, or its words have taken their tokens; and the last token.
 
-    A list that has begun is always told to its end: it is a few tokens long, for which `Wanted.room` has room.
+    Words are heard as they come. A list that has begun is always told to its end: it is a few tokens long, for which
+    `Wanted.room` has room.
     """
-    clock, text, last = Clock(), "", -1
+    clock, text, heard, last = Clock(), "", 0, -1
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     sampling = replace(wanted.sampling, seed=wanted.sampling.seed + tally.output_tokens)
     in_list = grammar.startswith("root ::= pages")
     with Sampler(speaker.vocabulary, sampling, grammar) as sampler:
         for token in speaker.session.answer(sampler, None, clock):
-            piece, last = decoder.decode(speaker.vocabulary.piece(token)), token
-            text += piece
-            on_text(piece)
+            text, last = text + decoder.decode(speaker.vocabulary.piece(token)), token
+            words = text.split("[")[0].rstrip()  # white space waits for the word after it
+            on_text(words[heard:])
+            heard = max(heard, len(words))
             if text.endswith("]") or (len(wanted.pages) == 1 and "[" in text):
                 break
             if clock.output_tokens >= wanted.tokens and "[" not in text and not in_list:
                 break
     tally.add(clock)
     return text, last
+
+
+def _words(text: str, *, cut: bool = False) -> str:
+    return " ".join(text.split("[")[0].split()) + "…" * cut
 
 
 def _tokens(speaker: Speaker, text: str) -> NDArray[np.int32]:

@@ -31,4 +31,11 @@ def test_what_is_no_size_is_refused() -> None:
 
 def test_bytes_and_seconds_are_shown_for_people() -> None:
     assert [show_bytes(n) for n in (12, 4.58 * 2**30, 17 << 20)] == ["12 B", "4.58 GiB", "17.0 MiB"]
-    assert [show_seconds(s) for s in (0.84, 42, 185, 7800)] == ["0.8 s", "42 s", "3 min 05 s", "2 h 10 min"]
+    assert [show_seconds(s) for s in (0, 0.031, 0.84, 42, 185, 7800)] == [
+        "0.0 s",
+        "31 ms",
+        "0.8 s",
+        "42 s",
+        "3 min 05 s",
+        "2 h 10 min",
+    ]

@@ -69,6 +69,7 @@ def test_a_model_that_knows_nothing_still_gives_n_bullets_with_existing_pages(
         assert "[" not in bullet.text
     lines = "".join(heard).rstrip("\n").split("\n")
     assert len(lines) == 4
+    assert [" ".join(line.split()) for line in lines] == [f"- {bullet}" for bullet in bullets]
     assert all(re.fullmatch(r"- [^\[\]]+ \[p\. \d+(, \d+)*\]", line) for line in lines)
     assert tally.output_tokens <= wanted.room
 
