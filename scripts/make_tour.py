@@ -2,7 +2,7 @@
 
     python scripts/make_tour.py
 
-Run it on a quiet machine: the output has speeds. A generated 12-page paper stands in for the reader's own.
+Run it on a quiet machine: the output has speeds. A generated 6-page paper stands in for the reader's own.
 """
 
 import os
@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.papers import write_pdf  # noqa: E402 -- the repository is no installed package
 
+NAVIGATION = ROOT / "mkdocs.yml"
 PAGE = ROOT / "docs" / "tour.md"
 MAIN = "from pennyweight.cli.main import main; main()"
 SURVEY = ROOT / "pennyweight" / "models" / "embedded" / "survey.md"
@@ -32,7 +33,7 @@ STEPS = (
     ),
     (
         "What did it cost? Three levels, measured on a text.",
-        "sweep embedded --text survey.md --types Q8_0,Q4_K_M,Q2_K -o sweep",
+        "sweep embedded --text survey.md --types Q8_0,Q4_K_M,Q2_K --chunks 8 --no-speed -o sweep",
     ),
     (
         "Five bullets of a paper. (A model of 8 million parameters cannot write sense; see the pages and the numbers.)",
@@ -65,7 +66,7 @@ def run(command: str, directory: Path) -> str:
 
 
 def main() -> None:
-    """Run every step and write the page."""
+    """Run every step, write the page, and name it in the navigation."""
     parts = [
         "# A tour, with real output",
         "Made by `scripts/make_tour.py`, which ran each command and kept what it printed.",
@@ -73,10 +74,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "survey.md").write_bytes(SURVEY.read_bytes())
-        write_pdf(directory / "paper.pdf", 12)
+        write_pdf(directory / "paper.pdf", 6)
         for words, command in STEPS:
             print(f"pennyweight {command}", file=sys.stderr)
             parts += [words, f"```console\n$ pennyweight {command}\n{run(command, directory)}\n```"]
+    navigation = NAVIGATION.read_text(encoding="utf-8")
+    if "tour.md" not in navigation:
+        after = "  - Quick start: quickstart.md\n"
+        NAVIGATION.write_text(navigation.replace(after, f"{after}  - A tour: tour.md\n"), encoding="utf-8")
     PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
