@@ -18,6 +18,7 @@ import numpy as np
 from pennyweight.formats.base import Codes, Floats
 from pennyweight.formats.codes import IntegerCodes
 from pennyweight.formats.grid import Grid, Parameters
+from pennyweight.formats.search import ordered_sum
 
 SHRINK_STEPS, LEAST_RANGE = 20, 0.5
 """Ranges tried by a search: from the whole down to half of it."""
@@ -25,7 +26,7 @@ SHRINK_STEPS, LEAST_RANGE = 20, 0.5
 LARGEST_SCALE = np.float32(65504)  # float16's
 
 ScaleSearch = Callable[[Floats, Floats | None, int, bool], tuple[Floats, Floats]]
-"""(groups (..., n), importance that broadcasts to them or None, bits, symmetric) → scale, zero point, (...) each."""
+"""(weights (rows, groups, n), importance (groups, n) or None, bits, symmetric) → scale, zero point, (rows, groups)."""
 
 
 def integer_grid(bits: int, group_size: int, symmetric: bool, search: ScaleSearch, searches: bool = False) -> Grid:
@@ -62,12 +63,13 @@ def range_to_scale(low: Floats, high: Floats, bits: int, symmetric: bool) -> tup
         return scale, np.full_like(scale, 2 ** (bits - 1))
     scale = _half((high - low) / top)
     usable = scale > 0
-    zero = np.where(usable, np.rint(-low / np.where(usable, scale, np.float32(1))), np.float32(0))
+    zero = np.where(usable, np.rint((0 - low) / np.where(usable, scale, np.float32(1))), np.float32(0))
     return scale, np.clip(zero, 0, top)
 
 
 def search_scale(x: Floats, importance: Floats | None, bits: int, symmetric: bool) -> tuple[Floats, Floats]:
-    """Scale and zero point of the shrunken range with the least Σ importance · (x − q)²; the widest of equals."""
+    """Scale and zero point of the shrunken range with the least Σ importance · (x − q)², summed in order; the widest of
+    equals. The slow twin of `pennyweight.kernels.range_search`."""
     low, high = np.minimum(x.min(axis=-1), 0), np.maximum(x.max(axis=-1), 0)
     best = np.full(low.shape, np.inf, np.float32)
     scale, zero = np.zeros_like(low), np.zeros_like(low)
@@ -92,12 +94,12 @@ def _squared_error(x: Floats, importance: Floats | None, scale: Floats, zero: Fl
     code = np.clip(np.rint(x / np.where(usable, scale, np.float32(1))) + zero, 0, 2**bits - 1)
     error = np.where(usable, scale * (code - zero) - x, -x)
     squared = error * error
-    return (squared if importance is None else squared * importance).sum(axis=-1, dtype=np.float32)
+    return ordered_sum(squared if importance is None else squared * importance)
 
 
 def _half(scale: Floats) -> Floats:
-    """The nearest float16 number, in float32."""
-    return np.minimum(scale, LARGEST_SCALE).astype(np.float16).astype(np.float32)
+    """The nearest float16 number, in float32; no negative zero."""
+    return np.minimum(scale, LARGEST_SCALE).astype(np.float16).astype(np.float32) + np.float32(0)
 
 
 def _fit(

@@ -14,7 +14,7 @@ SLAB = 64
 
 def get(name: str) -> Grid:
     """The grid of that name, in any case. Raises: UnknownName, BadRequest (see `formats.grids.get`)."""
-    return grids.get(name, encode_in_threads)
+    return grids.get(name, encode_in_threads, search_in_threads)
 
 
 def encode_in_threads(format: BlockFormat, rows: Floats, importance: Floats | None) -> Codes:
@@ -27,3 +27,20 @@ def encode_in_threads(format: BlockFormat, rows: Floats, importance: Floats | No
 
     each_in_threads(encode, range(0, len(rows), SLAB), default_threads())
     return out
+
+
+def search_in_threads(x: Floats, importance: Floats | None, bits: int, symmetric: bool) -> tuple[Floats, Floats]:
+    """`formats.integer_grid.search_scale`, slabs of rows in threads: weights (rows, groups, n), importance (groups, n)."""
+    from pennyweight.kernels.range_search import search_ranges
+
+    rows, groups, n = x.shape
+    x = np.ascontiguousarray(x, np.float32)
+    weights = np.ones((groups, n), np.float32) if importance is None else np.ascontiguousarray(importance, np.float32)
+    scale, zero = np.empty((rows, groups), np.float32), np.empty((rows, groups), np.float32)
+
+    def search(start: int) -> None:
+        slab = slice(start, start + SLAB)
+        search_ranges(x[slab], weights, bits, symmetric, scale[slab], zero[slab])
+
+    each_in_threads(search, range(0, rows, SLAB), default_threads())
+    return scale, zero
