@@ -30,7 +30,7 @@ def encode_in_threads(format: BlockFormat, rows: Floats, importance: Floats | No
 
 
 def search_in_threads(x: Floats, importance: Floats | None, bits: int, symmetric: bool) -> tuple[Floats, Floats]:
-    """`formats.integer_grid.search_scale`, slabs of rows in threads: weights (rows, groups, n), importance (groups, n)."""
+    """`formats.integer_grid.search_scale` in threads: weights (rows, groups, n), importance (groups, n) or None."""
     from pennyweight.kernels.range_search import search_ranges
 
     rows, groups, n = x.shape
