@@ -7,6 +7,9 @@ A bug is a plain exception and keeps its traceback; everything below `Pennyweigh
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST_LISTED = 40
+"""Names that one line still holds; of more, the nearest are named."""
+
 
 class PennyweightError(Exception):
     """The request cannot be met; `str(error)` is one line for a person."""
@@ -24,7 +27,8 @@ class UnknownName(PennyweightError):
         nearest = get_close_matches(name.upper(), [n.upper() for n in names], n=3, cutoff=0.6)
         near = [n for n in names if n.upper() in nearest]
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        return cls(f"no {kind} named {name!r}; {hint}known: {', '.join(names)}")
+        known_ones = f"{len(names)} are known" if near and len(names) > MOST_LISTED else f"known: {', '.join(names)}"
+        return cls(f"no {kind} named {name!r}; {hint}{known_ones}")
 
 
 class ShapeError(PennyweightError):

@@ -54,6 +54,12 @@ def parse_rate(text: str) -> float:
     return float(match[1]) * (1e12 if match[2].lower() == "t" else 1e9)
 
 
+def show_rate(tokens_per_second: float) -> str:
+    """Tokens per second for a person: `795`, `15.3`, `0.12`."""
+    value = tokens_per_second
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
 def show_bytes(count: float) -> str:
     """Bytes for a person, in powers of 1024 and saying so: `4.58 GiB`, `17.0 MiB`, `812 B`."""
     for unit, size in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):

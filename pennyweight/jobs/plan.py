@@ -4,18 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pennyweight.core.errors import BadRequest, FormatError, OutputError, ShapeError
+from pennyweight.core.units import show_rate
 from pennyweight.jobs.plan_machine import Hardware, MachineOptions, hardware_for
 from pennyweight.models import catalogue
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.models.embedded import EMBEDDED
 from pennyweight.planner.candidate import Candidate, Choice
-from pennyweight.planner.changes import changes
+from pennyweight.planner.changes import better_than_few_bits, changes
 from pennyweight.planner.commands import llama_cpp_commands
 from pennyweight.planner.decide import Decision, decide, takes
 from pennyweight.planner.estimate import Estimator, Situation
 from pennyweight.planner.further import further
 from pennyweight.planner.kv import kv_bytes
-from pennyweight.planner.ladder import SPARE_BYTES, TYPES, Option, Wish, best_first
+from pennyweight.planner.ladder import SPARE_BYTES, TYPES, Option, Rule, Wish, best_first
 from pennyweight.planner.plan import Plan, PlanWork, plan_card, plan_row, sources_of
 from pennyweight.planner.request import Runtime, Settings
 from pennyweight.planner.resolve import from_catalogue, resolve
@@ -209,13 +210,7 @@ def _known_here(machine: MachineOptions, notes: _Notes) -> tuple[Hardware, tuple
 
 def _plan_llama_cpp(question: Question) -> Plan:
     estimator = Estimator(situation_of(question, question.anatomies))
-    options = [_option(anatomy, question) for anatomy in question.anatomies.values()]
-    wish = Wish(
-        context=question.context,
-        accurate=question.work.accurate,
-        caches=_caches(question),
-        types_given=bool(question.options.types),
-    )
+    options, wish = asked_for(question)
     decision = decide(options, wish, estimator)
     rows = _rows(decision, options, wish, estimator)
     chosen = decision.chosen
@@ -224,9 +219,22 @@ def _plan_llama_cpp(question: Question) -> Plan:
     if chosen:
         anatomy = question.anatomies[chosen.choice.model]
         beyond = further(chosen, estimator, _makeable(anatomy), anatomy.shape.context_length)
-        decision = replace(decision, reasons=(*decision.reasons, *_room(question, decision, wish, estimator)))
+        more = (*_few_bits(question, decision, wish), *_room(question, decision, wish, estimator))
+        decision = replace(decision, reasons=(*decision.reasons, *more))
         orders = llama_cpp_commands(chosen, anatomy, question.called[anatomy.name])
     return finish(question, decision, rows, further=beyond, commands=orders, changes=_changes(question, wish, decision))
+
+
+def asked_for(question: Question) -> tuple[list[Option], Wish]:
+    """What `decide` chooses among. Raises: as `plan`."""
+    options = [_option(anatomy, question) for anatomy in question.anatomies.values()]
+    wish = Wish(
+        context=question.context,
+        accurate=question.work.accurate,
+        caches=_caches(question),
+        types_given=bool(question.options.types),
+    )
+    return options, wish
 
 
 def _room(question: Question, decision: Decision, wish: Wish, evaluate: Estimator) -> tuple[str, ...]:
@@ -237,7 +245,7 @@ def _room(question: Question, decision: Decision, wish: Wish, evaluate: Estimato
     better = evaluate(replace(chosen.choice, type="Q6_K"))
     if chosen.choice.type != "Q4_K_M" or not takes(better, SPARE_BYTES):
         return ()
-    speeds = f"{better.decode_tok_s.value:.3g} tokens/s instead of {chosen.decode_tok_s.value:.3g}"
+    speeds = f"{show_rate(better.decode_tok_s.value)} tokens/s instead of {show_rate(chosen.decode_tok_s.value)}"
     labels = f"{better.quality.label} instead of {chosen.quality.label}"
     return (f"There is room for Q6_K ({labels}) at {speeds}: `--accuracy high` takes it.",)
 
@@ -359,8 +367,8 @@ def _rows(decision: Decision, options: Sequence[Option], wish: Wish, evaluate: E
             if name == own and cache != wish.caches[0]:
                 first = replace(choice, key_type=wish.caches[0][0], value_type=wish.caches[0][1])
                 rows[first] = evaluate(first)
-            if chosen and chosen.choice == replace(choice, experts_on_host=True):
-                choice = chosen.choice
+            if chosen and chosen.choice.experts_on_host and option.experts and not evaluate(choice).fits:
+                choice = replace(choice, experts_on_host=True)
             rows[choice] = evaluate(choice)
     return list(rows.values())
 
@@ -369,6 +377,20 @@ def _changes(question: Question, wish: Wish, decision: Decision) -> tuple[str, .
     """Where nothing fits: what would have to change; published models are looked at for a smaller one."""
     if decision.chosen:
         return ()
+    evaluate, asked, others = _with_published(question)
+    return tuple(change.sentence for change in changes(asked, wish, evaluate, others))
+
+
+def _few_bits(question: Question, decision: Decision, wish: Wish) -> tuple[str, ...]:
+    """Where the planner itself came down to 3 bits and fewer: what keeps 4."""
+    if decision.rule is not Rule.EMERGENCY or wish.types_given or any(a.file_type for a in question.anatomies.values()):
+        return ()
+    evaluate, asked, others = _with_published(question)
+    return better_than_few_bits(asked, wish, evaluate, others)
+
+
+def _with_published(question: Question) -> tuple[Estimator, list[Option], list[Option]]:
+    """An estimator that knows every published model too; the models asked for, and the others."""
     known = dict(question.anatomies)
     others: list[Option] = []
     for published in catalogue.ALL:
@@ -376,5 +398,4 @@ def _changes(question: Question, wish: Wish, decision: Decision) -> tuple[str, .
             known[published.name] = from_catalogue(published.name)
             others.append(option_of(known[published.name], PlanOptions()))
     asked = [option_of(anatomy, question.options) for anatomy in question.anatomies.values()]
-    found = changes(asked, wish, Estimator(situation_of(question, known)), others)
-    return tuple(change.sentence for change in found)
+    return Estimator(situation_of(question, known)), asked, others

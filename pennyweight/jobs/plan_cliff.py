@@ -1,16 +1,19 @@
 """plan --cliff: decode speed against layers on the card and against the size of a model, with the knee of each."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pennyweight.core.errors import BadRequest
-from pennyweight.jobs.plan import PlanOptions, Question, ask, option_of, situation_of
+from pennyweight.jobs.plan import PlanOptions, Question, ask, asked_for, situation_of
 from pennyweight.planner.candidate import Choice
 from pennyweight.planner.curve import Curve, SizePoint, layers_curve, size_curve
 from pennyweight.planner.decide import decide
 from pennyweight.planner.estimate import Estimator
-from pennyweight.planner.ladder import Wish
+from pennyweight.planner.footprint import place
+from pennyweight.planner.memory import plan_memory
 from pennyweight.planner.request import Runtime
+from pennyweight.planner.weigh import graph_shape
 
 DEFAULTS = PlanOptions()
 SIZES = 60
@@ -55,7 +58,7 @@ def cliff(models: str | Sequence[str], options: PlanOptions = DEFAULTS) -> Cliff
     if not question.hardware.budget.cards:
         raise BadRequest("--cliff needs a card to fall off; name one with --gpu, or --vram and --bandwidth")
     estimator = Estimator(situation_of(question, question.anatomies))
-    choice = _choice(question, options, estimator)
+    choice = _choice(question, estimator)
     candidate, footprint = estimator(choice), estimator.footprint(choice)
     depth = min(question.work.tokens, choice.context)
     machine = estimator.situation.machine
@@ -69,20 +72,32 @@ def cliff(models: str | Sequence[str], options: PlanOptions = DEFAULTS) -> Cliff
         context=choice.context,
         card=", ".join(dict.fromkeys(card.name for card in question.hardware.budget.cards)),
         depth=depth,
-        layers=layers_curve(footprint, machine, candidate.layers_on_gpu, depth),
+        layers=layers_curve(footprint, machine, _most_layers(estimator, choice, footprint.layers), depth),
         sizes=sizes,
         room_bytes=room,
         size_bytes=candidate.card_weights_bytes,
     )
 
 
-def _choice(question: Question, options: PlanOptions, estimator: Estimator) -> Choice:
+def _choice(question: Question, estimator: Estimator) -> Choice:
     """What the plan chose, or what would be nearest to fitting."""
-    wanted = [option_of(anatomy, options) for anatomy in question.anatomies.values()]
-    wish = Wish(context=question.context, accurate=question.work.accurate, types_given=bool(options.types))
+    wanted, wish = asked_for(question)
     chosen = decide(wanted, wish, estimator).chosen
     if chosen:
-        return chosen.choice
+        return replace(chosen.choice, experts_on_host=False)  # the curves move whole layers
     smallest = min(wanted, key=lambda option: option.weights)
     name = "Q4_K_M" if "Q4_K_M" in smallest.types else smallest.types[-1]
-    return Choice(model=smallest.model, type=name, key_type="F16", value_type="F16", context=question.context)
+    key_type, value_type = wish.caches[0]
+    return Choice(model=smallest.model, type=name, key_type=key_type, value_type=value_type, context=question.context)
+
+
+def _most_layers(estimator: Estimator, choice: Choice, layers: int) -> int:
+    """How many whole layers the card takes, none of whose experts are lent to the host."""
+    situation = estimator.situation
+    footprint = estimator.footprint(choice)
+    graph, settings = graph_shape(situation.anatomies[choice.model], footprint), estimator.settings(choice)
+
+    def lacks(count: int) -> bool:
+        return plan_memory(place(footprint, count), graph, settings, situation.budget).spare < 0
+
+    return bisect_left(range(1, layers + 1), True, key=lacks)

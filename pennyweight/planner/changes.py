@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pennyweight.core.units import show_bytes
+from pennyweight.core.units import show_bytes, show_rate
 from pennyweight.planner.candidate import Candidate, Choice
 from pennyweight.planner.decide import Evaluate
+from pennyweight.planner.estimate import READING
 from pennyweight.planner.ladder import Option, Rule, Wish, preferences
 
 CONTEXT_STEP, LEAST_CONTEXT = 1024, 2048
+
+MUCH_LARGER = 1.5
+"""Times the weights of the nearest relation, from which on another family's model is worth a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,15 @@ def changes(
     if not any(found[:2]):
         found = (_weights_alone(best, evaluate), *found)
     return tuple(change for change in found if change)
+
+
+def better_than_few_bits(
+    options: Sequence[Option], wish: Wish, evaluate: Evaluate, others: Sequence[Option]
+) -> tuple[str, ...]:
+    """Where only 3 bits and fewer fit: what keeps 4, a smaller model or a part on the host."""
+    best = _smallest_four_bit(options, wish)
+    found = (_next_model(best, wish, evaluate, options, others), _offload(options, wish, evaluate))
+    return tuple(f"Better than so few bits, {change.sentence}." for change in found if change)
 
 
 def _weights_alone(choice: Choice, evaluate: Evaluate) -> Change | None:
@@ -95,18 +108,30 @@ def _smaller_cache(choice: Choice, wish: Wish, evaluate: Evaluate) -> Change | N
 def _next_model(
     choice: Choice, wish: Wish, evaluate: Evaluate, options: Sequence[Option], others: Sequence[Option]
 ) -> Change | None:
-    """The nearest relation, and of those the largest, that is smaller and whose Q4_K_M fits."""
+    """The nearest relation that is smaller and whose Q4_K_M fits; and a much larger one of another family."""
     least = min(option.weights for option in options)
     smaller = [option for option in others if option.weights < least]
-    for option in sorted(smaller, key=lambda o: (_kinship(o.model, choice.model), o.weights), reverse=True):
-        key_type, value_type = wish.caches[0]
+    nearest = sorted(smaller, key=lambda o: (_kinship(o.model, choice.model), o.weights), reverse=True)
+    largest = sorted(smaller, key=lambda o: round(o.weights / 1e9), reverse=True)  # of one size, the first listed
+    near = _first_that_fits(nearest, wish, evaluate)
+    if near is None:
+        return None
+    said = f"the next smaller model: {_name(near)} fits"
+    large = _first_that_fits(largest, wish, evaluate)
+    if large and large.weights > MUCH_LARGER * near.weights:
+        said += f"; of other families {_name(large)} is larger and fits"
+    return Change(kind="model", sentence=said, candidate=near)
+
+
+def _first_that_fits(options: Sequence[Option], wish: Wish, evaluate: Evaluate) -> Candidate | None:
+    """The first of them that fits at 4 bits, with the first cache."""
+    key_type, value_type = wish.caches[0]
+    for option in options:
         name = "Q4_K_M" if "Q4_K_M" in option.types else option.types[0]  # gpt-oss is published in one type
         picked = Choice(model=option.model, type=name, key_type=key_type, value_type=value_type, context=wish.context)
         candidate = evaluate(picked)
         if candidate.fits:
-            return Change(
-                kind="model", sentence=f"the next smaller model: {_name(candidate)} fits", candidate=candidate
-            )
+            return candidate
     return None
 
 
@@ -119,16 +144,22 @@ def _offload(options: Sequence[Option], wish: Wish, evaluate: Evaluate) -> Chang
     where = f"{candidate.layers_on_gpu} of {candidate.layers} layers on the card"
     if candidate.settings.cpu_moe_layers:
         where = f"the experts of {candidate.settings.cpu_moe_layers} blocks on the host"
-    speed = f"{candidate.decode_tok_s.value:.1f} tokens/s"
+    speed = f"{show_rate(candidate.decode_tok_s.value)} tokens/s"
+    if candidate.decode_tok_s.value / max(candidate.settings.slots, 1) < READING:
+        speed += f", slower than people read (about {READING:.0f})"
     host = f", {show_bytes(candidate.host_bytes)} in host memory" if candidate.host_bytes else ""
     said = f"partial offload: {_name(candidate)} with {where}{host} decodes at about {speed}"
     return Change(kind="offload", sentence=said, candidate=candidate)
 
 
 def _kinship(one: str, other: str) -> int:
-    """How many parts, from the first, two names share: 2 for `Llama-3.1-8B` and `Llama-3.1-70B`."""
-    pairs = list(zip(one.lower().split("-"), other.lower().split("-"), strict=False))
+    """How many parts, from the first, two names share: 3 for `Llama-3.1-8B` and `Llama-3.1-70B`, 2 for `Llama-3.3`."""
+    pairs = list(zip(_parts(one), _parts(other), strict=False))
     return next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
+
+
+def _parts(name: str) -> list[str]:
+    return name.lower().replace(".", "-").split("-")
 
 
 def _name(candidate: Candidate) -> str:

@@ -11,6 +11,10 @@ OFFLOAD_ALL = 99
 """What people write for `all layers`; llama.cpp takes the count of the model."""
 
 
+READY = {f"openai/gpt-oss-{size}": f"ggml-org/gpt-oss-{size}-GGUF" for size in ("20b", "120b")}
+"""Where llama.cpp's developers publish the file of a model that is published quantized."""
+
+
 def llama_cpp_commands(candidate: Candidate, anatomy: Anatomy, model: str) -> tuple[str, ...]:
     """Make the file where it is not one yet, then serve it. `model` is what the operator called it."""
     return tuple(_llama_cpp(candidate, anatomy, model))
@@ -24,8 +28,9 @@ def _llama_cpp(candidate: Candidate, anatomy: Anatomy, model: str) -> Iterator[s
         yield f"pennyweight quantize {shlex.quote(source)} {candidate.choice.type} -o {shlex.quote(file)}"
     settings, choice = candidate.settings, candidate.choice
     is_on_hub = model.startswith("hf.co/") and anatomy.file_type is not None
-    on_hub = ["-hf", model.removeprefix("hf.co/")] if is_on_hub else ["-m", file]
-    words = ["llama-server", on_hub[0], shlex.quote(on_hub[1]), "-c", str(choice.context * settings.slots)]
+    published = model.removeprefix("hf.co/") if is_on_hub else READY.get(anatomy.repository)
+    given = ["-hf", published] if published and not model.endswith(".gguf") else ["-m", file]
+    words = ["llama-server", given[0], shlex.quote(given[1]), "-c", str(choice.context * settings.slots)]
     whole = candidate.layers_on_gpu >= candidate.layers
     words += ["-ngl", str(OFFLOAD_ALL if whole else candidate.layers_on_gpu)]
     words += ["-fa", "on" if settings.flash_attention else "off"]
@@ -49,12 +54,21 @@ def _rope(context: int, anatomy: Anatomy) -> list[str]:
 def vllm_commands(
     candidate: Candidate, anatomy: Anatomy, model: str, utilization: float, parallel: int
 ) -> tuple[str, ...]:
-    """Serve it; a quantized checkpoint is named as publishers name theirs, to be made or found."""
+    """Make the checkpoint where it is a quantized one, then serve it; none where vLLM does not load it."""
+    return tuple(_vllm(candidate, anatomy, model, utilization, parallel))
+
+
+def _vllm(candidate: Candidate, anatomy: Anatomy, model: str, utilization: float, parallel: int) -> Iterator[str]:
     kind = get_served(candidate.choice.type)
+    if "vLLM" not in kind.loads:
+        return
     source = anatomy.repository or model
-    checkpoint = source if kind.name == "BF16" else f"{source}-{kind.name}"
+    checkpoint = source if not kind.recipe else f"{anatomy.name}-{kind.name}"
+    if kind.recipe:
+        text = " --text self" if kind.calibrated else ""
+        yield f"pennyweight quantize {shlex.quote(source)} --recipe {kind.recipe}{text} -o {shlex.quote(checkpoint)}"
     words = ["vllm", "serve", shlex.quote(checkpoint), "--max-model-len", str(candidate.choice.context)]
     words += ["--gpu-memory-utilization", f"{utilization:g}", "--max-num-seqs", str(max(candidate.requests or 1, 1))]
     words += ["-tp", str(parallel)] if parallel > 1 else []
     words += ["--kv-cache-dtype", "fp8"] if candidate.choice.key_type == "fp8" else []
-    return (" ".join(words),)
+    yield " ".join(words)

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pennyweight.core.units import GIB, show_bytes
+from pennyweight.core.units import GIB, show_bytes, show_rate
 from pennyweight.planner.candidate import Candidate, Choice
 from pennyweight.planner.ladder import SPARE_BYTES, Option, Preference, Rule, Wish, preferences
+from pennyweight.planner.quality import cache_quality
 
 Evaluate = Callable[[Choice], Candidate]
 
@@ -31,7 +32,8 @@ def decide(options: Sequence[Option], wish: Wish, evaluate: Evaluate) -> Decisio
     for preference in preferences(options, wish):
         candidate = evaluate(preference.choice)
         if takes(candidate, preference.spare_bytes):
-            reasons = _reasons(preference, candidate, options, passed, evaluate)
+            asked = wish.types_given or all(len(option.types) == 1 for option in options)
+            reasons = _reasons(preference, candidate, options, passed, evaluate, asked)
             return Decision(chosen=candidate, rule=preference.rule, reasons=tuple(reasons))
         passed.append(preference)
     return Decision(chosen=None, rule=None, reasons=())
@@ -44,10 +46,15 @@ def takes(candidate: Candidate, spare_bytes: float) -> bool:
 
 
 def _reasons(
-    taken: Preference, chosen: Candidate, options: Sequence[Option], passed: Sequence[Preference], evaluate: Evaluate
+    taken: Preference,
+    chosen: Candidate,
+    options: Sequence[Option],
+    passed: Sequence[Preference],
+    evaluate: Evaluate,
+    asked: bool,
 ) -> list[str]:
     return [
-        _why(taken, chosen, options),
+        _why(taken, chosen, options, asked),
         _budget(chosen),
         *_larger_models(taken, options, passed, evaluate),
         *_better_types(taken, passed, evaluate),
@@ -55,8 +62,8 @@ def _reasons(
     ]
 
 
-def _why(taken: Preference, chosen: Candidate, options: Sequence[Option]) -> str:
-    """The rule, as a sentence about what it chose."""
+def _why(taken: Preference, chosen: Candidate, options: Sequence[Option], asked: bool) -> str:
+    """The rule, as a sentence about what it chose; `asked`: the operator, or the file, left no other type."""
     name, type = chosen.choice.model, chosen.choice.type
     spare = f"with {show_bytes(chosen.spare_bytes)} to spare"
     largest = f"{name} is the largest of {len(options)} models whose" if len(options) > 1 else f"{name}'s"
@@ -76,13 +83,16 @@ def _why(taken: Preference, chosen: Candidate, options: Sequence[Option]) -> str
         case Rule.EXPERTS_ON_HOST:
             lent = f"the experts of {chosen.settings.cpu_moe_layers} blocks on the host"
             needs = f"which needs {show_bytes(chosen.host_bytes)} of its memory"
-            speed = f"4 bits at {chosen.decode_tok_s.value:.3g} tokens/s"
+            speed = f"4 bits at {show_rate(chosen.decode_tok_s.value)} tokens/s"
             return f"{largest} {type} fits with {lent}, {needs}: {speed}, before fewer bits on the card."
         case Rule.EMERGENCY:
-            return (
-                f"{largest} {type} is all that fits, {spare}: an emergency. Below 4 bits plain rounding costs much; "
-                "a rotation and GPTQ (`--recipe hadamard+gptq:…`) or a model trained for it (QAT) costs less."
-            )
+            way = "a rotation and GPTQ (`--recipe hadamard+gptq:…`) or a model trained for it (QAT) costs less"
+            return f"{largest} {type} {_how_it_came(asked, spare)}. Below 4 bits plain rounding costs much; {way}."
+
+
+def _how_it_came(asked: bool, spare: str) -> str:
+    """Of 3 bits and fewer: nothing better fits, unless nothing better was asked for."""
+    return f"is what was asked for and fits {spare}" if asked else f"is all that fits, {spare}: an emergency"
 
 
 def _budget(chosen: Candidate) -> str:
@@ -126,9 +136,11 @@ def _cache(chosen: Candidate) -> list[str]:
     """What a quantized cache costs, where the decision took one."""
     if chosen.choice.key_type == "F16":
         return []
+    best = cache_quality(chosen.choice.key_type, chosen.choice.value_type).best
+    known = f" Its own cost: {best.sentence}." if best else ""
     return [
         f"The context is what does not fit with an F16 cache. A {_cache_name(chosen)} cache buys memory, not speed: it "
-        "is read no faster than F16 and, deep in a context, often slower."
+        f"is read no faster than F16 and, deep in a context, often slower.{known}"
     ]
 
 

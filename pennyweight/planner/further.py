@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from pennyweight.core.errors import ShapeError
-from pennyweight.core.units import show_bytes
+from pennyweight.core.units import show_bytes, show_rate
 from pennyweight.planner.candidate import Candidate
 from pennyweight.planner.decide import Evaluate
 from pennyweight.planner.estimate import READING
@@ -59,8 +59,8 @@ def _lent(before: Candidate, after: Candidate) -> str:
     where = f"{after.layers_on_gpu} of {after.layers} layers on the card"
     if after.settings.cpu_moe_layers:
         where = f"the experts of {after.settings.cpu_moe_layers} blocks on the host"
-    ratio = before.decode_tok_s.value / after.decode_tok_s.value
-    return f"{where}, decode {_speed(before)} → {_speed(after)} tokens/s (÷ {ratio:.1f})"
+    old, new = before.decode_tok_s.value, after.decode_tok_s.value
+    return f"{where}, decode {show_rate(old)} → {show_rate(new)} tokens/s (÷ {old / new:.1f})"
 
 
 def _context(chosen: Candidate, evaluate: Evaluate, longest: int) -> str:
@@ -88,7 +88,3 @@ def _fits(chosen: Candidate, evaluate: Evaluate, context: int) -> bool:
 
 def _rank(name: str) -> int:
     return BEST_FIRST.index(name) if name in BEST_FIRST else len(BEST_FIRST)
-
-
-def _speed(candidate: Candidate) -> str:
-    return f"{candidate.decode_tok_s.value:.3g}"

@@ -70,10 +70,14 @@ def served_choice(model: str, type: str, cache: str, context: int) -> Choice:
     return Choice(model=model, type=type, key_type=name, value_type=name, context=context)
 
 
+def _requests(count: int) -> str:
+    return "one request at a time" if count == 1 else f"{count} requests at once"
+
+
 def _reasons(chosen: Candidate, options: Sequence[Option], wish: ServedWish, evaluate: Evaluate) -> Iterator[str]:
     kind, name = get(chosen.choice.type), chosen.choice.model
     largest = f"{name} is the largest of {len(options)} models whose" if len(options) > 1 else f"{name}'s"
-    yield f"{largest} {kind.name} checkpoint serves {wish.requests} requests at once; {kind.why}."
+    yield f"{largest} {kind.name} checkpoint serves {_requests(wish.requests)}; {kind.why}."
     yield (
         f"Pages: {show_bytes(chosen.memory_bytes)} for vLLM − {show_bytes(chosen.card_weights_bytes)} weights − "
         f"{show_bytes(chosen.compute_bytes.value)} activations − {show_bytes(chosen.overhead_bytes.value)} CUDA hold "

@@ -21,6 +21,7 @@ class ServedType:
         loads: who loads it. why: when it is the one to take.
         needs_fp8: the card must compute FP8.
         cache: the cache that goes with it; `auto` where the operator chooses.
+        recipe: what makes it here, empty where nothing is to be made. calibrated: on a text.
     """
 
     name: str
@@ -30,6 +31,8 @@ class ServedType:
     why: str
     needs_fp8: bool = False
     cache: str = "auto"
+    recipe: str = ""
+    calibrated: bool = False
 
 
 ALL = (
@@ -40,9 +43,22 @@ ALL = (
         row_bytes=4,
         why="half the bytes, and twice the arithmetic on cards that have it",
         needs_fp8=True,
+        recipe="fp8",
     ),
-    ServedType(name="AWQ", bits=4 + 20 / 128, why="the field's usual 4 bits for serving"),
-    ServedType(name="GPTQ", bits=4 + 20 / 128, why="4 bits for serving, with the widest choice of ready checkpoints"),
+    ServedType(
+        name="AWQ",
+        bits=4 + 20 / 128,
+        why="the field's usual 4 bits for serving",
+        recipe="awq:INT4_G128",
+        calibrated=True,
+    ),
+    ServedType(
+        name="GPTQ",
+        bits=4 + 20 / 128,
+        why="4 bits for serving, with the widest choice of ready checkpoints",
+        recipe="gptq:INT4_G128",
+        calibrated=True,
+    ),
     ServedType(
         name="W4A8KV4",
         bits=4 + 16 / 128,

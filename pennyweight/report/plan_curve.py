@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pennyweight.containers.atomic import write_bytes
-from pennyweight.core.units import GIB
+from pennyweight.core.units import GIB, show_rate
 from pennyweight.planner.curve import Curve, SizePoint
 from pennyweight.report.charts import ACCENT, INK, MUTED, PAPER, PNG_DPI, STYLE
-from pennyweight.report.plan_table import gib, rate
+from pennyweight.report.plan_table import gib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def sizes_text(points: Sequence[SizePoint], room: float, width: int) -> list[str
 def _bar(label: str, value: float, most: float, mark: str, width: int) -> str:
     room = max(width - len(label) - 2 - 7 - len(" < knee: the most that fits"), 8)
     size = max(round(room * value / most), 0) if most else 0
-    return f"{label}  {BAR * size}{' ' if size else ''}{rate(value)}{mark}"[:width]
+    return f"{label}  {BAR * size}{' ' if size else ''}{show_rate(value)}{mark}"[:width]
 
 
 def draw_layers(axes: "Axes", curve: Curve) -> None:
@@ -84,8 +84,8 @@ def draw_sizes(axes: "Axes", points: Sequence[SizePoint], room: float, size: flo
 
 def _knee_words(curve: Curve) -> str:
     if len(curve.points) == curve.knee.gpu_layers + 1:
-        return f"all layers: {rate(curve.knee.tokens_per_second)} tokens/s"
-    return f"knee: {curve.knee.gpu_layers} layers, {rate(curve.knee.tokens_per_second)} tokens/s"
+        return f"all layers: {show_rate(curve.knee.tokens_per_second)} tokens/s"
+    return f"knee: {curve.knee.gpu_layers} layers, {show_rate(curve.knee.tokens_per_second)} tokens/s"
 
 
 def _mark(axes: "Axes", x: float, y: float, words: str) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
+from pennyweight.core.units import show_rate
 from pennyweight.planner.plan import Plan, PlanRow
 from pennyweight.planner.request import Runtime
-from pennyweight.report.plan_table import BOLD, PLAIN, gib, rate, seconds, table
+from pennyweight.report.plan_table import BOLD, PLAIN, gib, seconds, table
 
 LEAST_WIDTH = 48
 
@@ -74,13 +75,13 @@ def _verdict(plan: Plan) -> str:
     many = f", {row.requests} requests at once" if plan.runtime == Runtime.VLLM.value else ""
     return (
         f"Run {row.model} {row.type}{cache}: {gib(row.total_bytes)} of {gib(row.memory_bytes)} GiB{many}; reads about "
-        f"{rate(row.prompt_tok_s)} and writes {rate(row.decode_tok_s)}{range} tokens/s; first word after "
+        f"{show_rate(row.prompt_tok_s)} and writes {show_rate(row.decode_tok_s)}{range} tokens/s; first word after "
         f"{seconds(row.first_token_seconds)}, done after {seconds(row.seconds)}{took}."
     )
 
 
 def _between(ends: tuple[float, float]) -> str:
-    return f"{rate(ends[0])} to {rate(ends[1])}"
+    return f"{show_rate(ends[0])} to {show_rate(ends[1])}"
 
 
 def _sources(plan: Plan) -> Iterator[str]:

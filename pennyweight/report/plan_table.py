@@ -6,7 +6,7 @@ GiB on the card, tokens per second, seconds. A cell never says by colour what it
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pennyweight.core.units import GIB
+from pennyweight.core.units import GIB, show_rate
 from pennyweight.planner.plan import Plan, PlanRow
 from pennyweight.planner.request import Runtime
 
@@ -39,8 +39,8 @@ LLAMA_CPP = (
     Column(head="other", cell=lambda row: gib(row.compute_bytes + row.overhead_bytes), width=WIDE),
     Column(head="total", cell=lambda row: gib(row.total_bytes)),
     Column(head="on card", cell=lambda row: _placement(row), left=True),
-    Column(head="read/s", cell=lambda row: rate(row.prompt_tok_s), width=MIDDLE),
-    Column(head="write/s", cell=lambda row: rate(row.decode_tok_s)),
+    Column(head="read/s", cell=lambda row: show_rate(row.prompt_tok_s), width=MIDDLE),
+    Column(head="write/s", cell=lambda row: show_rate(row.decode_tok_s)),
     Column(head="first", cell=lambda row: seconds(row.first_token_seconds), width=WIDE),
     Column(head="all", cell=lambda row: seconds(row.seconds), width=USUAL),
     Column(head="quality", cell=lambda row: _quality(row), width=SMALL, left=True),
@@ -103,12 +103,6 @@ def gib(nbytes: float) -> str:
     """`9.29`, `16.5`, `141`: three digits of GiB."""
     value = nbytes / GIB
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
-
-
-def rate(tokens_per_second: float) -> str:
-    """`795`, `15.3`, `0.12`."""
-    value = tokens_per_second
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
 def seconds(value: float) -> str:

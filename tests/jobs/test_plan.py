@@ -1,6 +1,8 @@
 """plan: the whole question, on published models and named cards; nothing here asks the network."""
 
 import json
+import shlex
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +12,9 @@ from pennyweight.jobs.plan_cliff import cliff
 from pennyweight.jobs.plan_machine import MachineOptions, hardware_for
 from pennyweight.planner.plan import Plan
 from pennyweight.planner.request import Runtime
+from pennyweight.planner.served_types import ALL as SERVED
 from pennyweight.planner.workloads import WorkloadOptions
+from pennyweight.recipes.grammar import parse_recipe
 from pennyweight.report.plan_screen import screen
 from pennyweight.report.plan_table import elided
 
@@ -145,6 +149,50 @@ def test_vllm_holds_the_requests_that_its_pages_do() -> None:
     assert any(command.startswith("vllm serve") for command in found.commands)
 
 
+@pytest.mark.parametrize("name", [kind.name for kind in SERVED])
+def test_a_served_checkpoint_is_made_by_a_recipe_that_exists_before_it_is_served(name: str) -> None:
+    found = on("H100 SXM5 80GB", "Llama-3.1-8B", context=8192, runtime=Runtime.VLLM, types=(name,))
+    if name == "W4A8KV4":
+        assert found.commands == ()  # QServe's, which vLLM does not load
+        return
+    *makes, serve = (shlex.split(command) for command in found.commands)
+    assert serve[:2] == ["vllm", "serve"]
+    assert len(makes) == (name != "BF16")
+    for make in makes:
+        parse_recipe(make[make.index("--recipe") + 1])  # refuses what is none
+        assert make[make.index("-o") + 1] == serve[2]
+
+
+def test_a_model_that_is_published_quantized_is_fetched_from_where_its_file_is() -> None:
+    assert on("RTX 4080", "gpt-oss-20b").commands[0].startswith("llama-server -hf ggml-org/gpt-oss-20b-GGUF ")
+
+
+def test_few_bits_that_nobody_asked_for_name_a_smaller_model_and_the_host() -> None:
+    found = on("GTX 1050 Ti", "Qwen3-8B")
+    assert found.chosen is not None
+    assert found.chosen.type == "Q2_K"
+    assert any("Qwen3-4B Q4_K_M fits" in reason for reason in found.reasons)
+    assert any("partial offload" in reason for reason in found.reasons)
+    assert any("issue 21192" in reason for reason in found.reasons)  # what its 4-bit cache costs, and who says so
+    asked = on("GTX 1050 Ti", "Qwen3-8B", types=("Q2_K",))
+    assert "is what was asked for" in asked.reasons[0]
+    assert not any("Better than" in reason for reason in asked.reasons)
+
+
+def test_rows_beside_a_choice_with_experts_on_the_host_are_what_the_card_then_holds() -> None:
+    machine = MachineOptions(gpu="RTX 3060 12GB", ram=32 << 30)
+    found = plan("Qwen3-30B-A3B", PlanOptions(machine=machine, context=16_384))
+    assert all(row.total_bytes <= row.memory_bytes for row in found.candidates)
+    assert found.chosen in found.candidates
+
+
+def test_the_next_smaller_model_is_of_the_same_generation_and_a_larger_one_of_another_family_is_named() -> None:
+    found = on("RTX 4090", "Llama-3.3-70B", context=8192)
+    said = next(change for change in found.changes if "next smaller" in change)
+    assert "Llama-3.1-8B" in said
+    assert "Qwen3-32B" in said
+
+
 def test_fp8_is_offered_only_where_the_card_computes_it() -> None:
     for gpu, offered in (("RTX 3090", False), ("RTX 4090", True)):
         found = on(gpu, "Qwen3-8B", context=4096, runtime=Runtime.VLLM)
@@ -188,6 +236,20 @@ def test_the_curve_falls_at_the_knee_and_nowhere_before() -> None:
     inside = [point for point in found.sizes if point.weights_bytes <= found.room_bytes]
     assert inside[-1].weights_bytes == found.room_bytes
     assert all(point.card_share == 1 for point in inside)
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "context"), [("Qwen3-30B-A3B", "RTX 3060 12GB", 16_384), ("Qwen3-14B", "RTX 3060 12GB", 32_768)]
+)
+def test_the_curve_is_of_what_the_plan_chose_and_its_knee_holds_whole_layers(model, gpu, context) -> None:
+    options = PlanOptions(machine=MachineOptions(gpu=gpu, ram=32 << 30), context=context)
+    chosen, found = plan(model, options).chosen, cliff(model, options)
+    assert chosen is not None
+    assert (found.model, found.type) == (chosen.model, chosen.type)
+    layers = found.layers.knee.gpu_layers
+    same = replace(options, types=(chosen.type,), key_type=chosen.key_type, value_type=chosen.value_type)
+    assert plan(model, replace(same, gpu_layers=layers)).candidates[0].fits
+    assert layers == chosen.layers or not plan(model, replace(same, gpu_layers=layers + 1)).candidates[0].fits
 
 
 def test_a_damaged_store_is_said_and_not_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
