@@ -34,7 +34,7 @@ from pennyweight.containers.safetensors_shards import SHARD_BYTES, Bundle, Shard
 from pennyweight.containers.tensor import StoredTensor, TensorInfo
 from pennyweight.core.errors import BadRequest, BadWeights, UnsupportedModel
 from pennyweight.core.units import MIB
-from pennyweight.formats.codes import IntegerCodes
+from pennyweight.formats.codes import Float8Codes, IntegerCodes
 from pennyweight.formats.spqr_codes import SpQRCodes
 from pennyweight.models.config import config_from_json
 
@@ -104,6 +104,7 @@ class CalibratedWriter:
         self._stored = open_safetensors(self._source).tensors
         self._tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
         self._places = {(p.tensor, p.expert): p for p in places(self._config, self._stored)}
+        self._by_stored = {place.stored: place for place in self._places.values()}
         self.layout, self._options = layout, options
         self._written: set[str] = set()
         self._schemes: dict[str, Scheme] = {}
@@ -134,9 +135,7 @@ class CalibratedWriter:
 
     def write_module(self, module: str, codes: Codes) -> None:
         """As `write`, by the name of the module, rows in the stored order: what another checkpoint gives."""
-        stored = f"{module}.weight"
-        place = next((p for p in self._places.values() if p.stored == stored), None)
-        self._put(self._vacant(place, module), codes, module)
+        self._put(self._vacant(self._by_stored.get(f"{module}.weight"), module), codes, module)
 
     def _put(self, place: Place, codes: Codes, name: str) -> None:
         rows, columns = codes.codes.shape
@@ -270,6 +269,9 @@ def _require_finite(name: str, codes: Codes) -> None:
     scale = codes.second if isinstance(codes, SpQRCodes) else codes.scale
     if not np.isfinite(scale).all():
         raise BadWeights(f"{name}: a scale is NaN or infinite; nothing was written")
+    inputs = codes.input_scale if isinstance(codes, Float8Codes) else None
+    if inputs is not None and not 0 < inputs < np.inf:
+        raise BadWeights(f"{name}: the activations' scale is {inputs}, wanted a positive number; nothing was written")
 
 
 def _copy(stored: StoredTensor) -> Bundle:

@@ -13,11 +13,13 @@ from pennyweight.formats.spqr_codes import SpQRCodes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What codes to make; `group_size` 0 is a scale per row."""
+    """What codes to make; `group_size` 0 is a scale per row; the last two are FP8's."""
 
     bits: int = 4
     group_size: int = 16
     symmetric: bool = True
+    per_tensor: bool = False
+    input_scale: float | None = None
 
 
 USUAL = Wish()
@@ -79,7 +81,7 @@ def spqr(weight: NDArray[np.float32], rng: np.random.Generator) -> SpQRCodes:
 def nearest(weight: NDArray[np.float32], layout: str, wish: Wish = USUAL) -> Codes:
     """Codes that `layout` carries."""
     if layout == "float-quantized":
-        return float8(weight)
+        return float8(weight, wish.per_tensor, wish.input_scale)
     if layout == "spqr":
         return spqr(weight, np.random.default_rng(weight.size))
     if layout in ("int-quantized", "bitsandbytes"):

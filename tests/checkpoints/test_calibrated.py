@@ -8,11 +8,13 @@ import pytest
 
 from pennyweight.checkpoints import layouts
 from pennyweight.checkpoints.base import Checkpoint, LazyTensor
+from pennyweight.checkpoints.calibrated import packed_modules
 from pennyweight.checkpoints.calibrated_writer import WriterOptions, open_writer
 from pennyweight.checkpoints.huggingface import open_huggingface
 from pennyweight.checkpoints.scheme import Codes
+from pennyweight.containers.safetensors import open_safetensors
 from pennyweight.core.errors import BadRequest, BadWeights, OutputError
-from pennyweight.formats.codes import IntegerCodes
+from pennyweight.formats.codes import Float8Codes, IntegerCodes
 from tests.checkpoints.nearest_codes import Wish, nearest
 from tests.checkpoints.tiny_huggingface import fused_experts, tensors, write_huggingface
 
@@ -26,6 +28,7 @@ CASES = [
     ("pack-quantized", Wish(bits=4, group_size=0)),
     ("int-quantized", Wish()),
     ("float-quantized", Wish()),
+    ("float-quantized", Wish(per_tensor=True, input_scale=0.03125)),
     ("bitsandbytes", Wish()),
 ]
 
@@ -132,6 +135,22 @@ def test_the_configuration_names_what_stayed_as_it_was(tmp_path: Path) -> None:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "source" / name).read_bytes()
 
 
+def test_static_activations_are_said_and_their_scale_comes_back(tmp_path: Path) -> None:
+    source = open_huggingface(write_huggingface(tmp_path / "source", "llama"))
+    written(source, tmp_path / "out", "float-quantized", Wish(per_tensor=True, input_scale=0.03125))
+    said = json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]
+    inputs, weights = (said["config_groups"]["group_0"][key] for key in ("input_activations", "weights"))
+    assert (inputs["dynamic"], inputs["strategy"], weights["strategy"]) == (False, "tensor", "tensor")
+    modules = packed_modules(open_safetensors(tmp_path / "out").tensors, said)
+    assert len(modules) == 2 * 7
+    for module in modules:
+        assert module.scheme.static_input
+        assert module.scheme.per_tensor
+        codes = module.codes(0, 1)
+        assert isinstance(codes, Float8Codes)
+        assert codes.input_scale == 0.03125
+
+
 def test_two_schemes_are_two_groups_of_compressed_tensors_and_no_gptq(tmp_path: Path) -> None:
     source = open_huggingface(write_huggingface(tmp_path / "source", "qwen3"))
     some = [t for t in source.tensors if linear(t)][:2]
@@ -185,6 +204,13 @@ def test_nothing_is_left_after_an_error_and_nothing_is_written_over(tmp_path: Pa
     codes.scale[3, 0] = np.nan
     with pytest.raises(BadWeights, match="NaN"), open_writer(layouts.get("awq"), tmp_path / "out", source) as writer:
         writer.write(tensor.name, codes)
+    for scale in (np.nan, np.inf, 0.0, -1.0):
+        static = nearest(tensor.read_rows(0, tensor.rows), "float-quantized", Wish(input_scale=scale))
+        with (
+            pytest.raises(BadWeights, match="activations' scale is"),
+            open_writer(layouts.get("float-quantized"), tmp_path / "out", source) as writer,
+        ):
+            writer.write(tensor.name, static)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
     with pytest.raises(OutputError, match="not empty"):
         open_writer(layouts.get("awq"), tmp_path / "source", source)

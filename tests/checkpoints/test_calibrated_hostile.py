@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
+from safetensors import deserialize
 from safetensors.numpy import load_file, save_file
 
 from pennyweight.checkpoints.huggingface import open_huggingface
@@ -19,11 +21,19 @@ UP = "model.layers.0.mlp.up_proj"
 Stored = dict[str, Any]
 
 
+def load(path: Path) -> Stored:
+    """As `load_file`, which knows no FP8."""
+    dtypes = {"F8_E4M3": ml_dtypes.float8_e4m3fn, "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I8": "i1"}
+    dtypes["U8"] = "u1"
+    found = dict(deserialize(path.read_bytes()))
+    return {name: np.frombuffer(t["data"], dtypes[t["dtype"]]).reshape(t["shape"]) for name, t in found.items()}
+
+
 def spoiled(directory: Path, layout: str, change: Callable[[Stored], Any], **configuration: Any) -> Path:
     wish = Wish(group_size=8, symmetric=layout not in ("awq", "pack-quantized"))
     source = open_huggingface(write_huggingface(directory / "source", "llama"))
     written(source, directory / "out", layout, wish)
-    stored = load_file(directory / "out" / "model.safetensors")
+    stored = load(directory / "out" / "model.safetensors")
     change(stored)
     save_file(stored, directory / "out" / "model.safetensors")
     config = json.loads((directory / "out" / "config.json").read_text())
@@ -71,6 +81,13 @@ CASES: list[tuple[str, Callable[[Stored], Any], dict[str, Any], str]] = [
     ("pack-quantized", nothing, {"transform_config": {"R4": {}}}, "transform_config"),
     ("int-quantized", put("weight_scale", np.ones((48, 2), np.float32)), {}, "weight_scale has shape"),
     ("int-quantized", put("weight", np.ones((48, 32), np.int16)), {}, "no packed, I8 or F8_E4M3 weight"),
+    ("float-quantized", put("weight_scale", np.ones((6, 4), np.float32)), {}, "weight_scale has shape"),
+    ("float-quantized", put("weight_scale", np.ones((48, 1), np.int32)), {}, "weight_scale is I32"),
+    ("float-quantized", put("weight", np.ones((48, 32), np.uint8)), {}, "no packed, I8 or F8_E4M3 weight"),
+    ("float-quantized", put("weight", np.ones((47, 32), np.int8)), {}, r"implies \(47, 1\)"),
+    ("float-quantized", put("input_scale", np.ones(2, np.float32)), {}, "input_scale has shape"),
+    ("float-quantized", put("input_scale", np.ones(1, np.int64)), {}, "input_scale is I64"),
+    ("float-quantized", put("weight_zero_point", np.zeros((48, 1), np.int8)), {}, "zero points beside 8-bit"),
     ("bitsandbytes", put("SCB", np.ones(47, np.float32)), {}, "SCB has shape"),
     ("bitsandbytes", put("weight_format", np.array(2, np.uint8)), {}, "is not 0"),
     ("bitsandbytes", nothing, {"load_in_8bit": False}, "load_in_8bit is 'False'"),
