@@ -9,7 +9,10 @@ from pennyweight.models.families import IGNORED_SUFFIXES, OUTPUT
 
 _REGEX = "re:"
 _MAX_PATTERN = 200
-_REPEATED_REPEAT = re.compile(r"[+*}]\)?\s*[+*{]|[+*}][^()]*\)[+*{]")
+_MAX_NAME = 128
+_MAX_CHOICES = 4
+_REPEATED_GROUP = re.compile(r"\)\s*[+*{]")
+_CHOICE = re.compile(r"\(\?[:=!]|[(+*?{]")
 _IGNORE_KEYS = ("ignore", "modules_to_not_convert", "llm_int8_skip_modules")
 
 
@@ -66,7 +69,7 @@ def ignored(directory: Directory) -> Iterator[Finding]:
     if not directory.quantization or directory.modules is None:
         return
     key = next((key for key in _IGNORE_KEYS if isinstance(directory.quantization.get(key), list)), None)
-    names = [name for name in directory.quantization.get(key or "", []) if isinstance(name, str)]
+    names = [name for name in directory.quantization[key] if isinstance(name, str)] if key else []
     quantized = {module.name for module in directory.modules}
     modules = {name.removesuffix(".weight") for name in directory.stored if name.endswith(".weight")}
     # An output tied to the embedding, and parents of modules, may be named though they have no tensor.
@@ -75,7 +78,10 @@ def ignored(directory: Directory) -> Iterator[Finding]:
     for name in names:
         if name.startswith(_REGEX) and not _safe(name):
             yield Finding(
-                level="note", check="ignore", where=name, message="this expression could run for ever; not evaluated"
+                level="note",
+                check="ignore",
+                where=name,
+                message="this expression could take very long, or is none; not evaluated",
             )
         elif not any(_matches(name, module) for module in known):
             yield Finding(
@@ -106,7 +112,8 @@ def _unnamed(directory: Directory, key: str | None, names: Sequence[str]) -> Ite
     ]
     # The output and the experts' router stay as they are with most loaders, named or not.
     left = [m for m in plain if m != "lm_head" and not m.endswith(".gate") and not any(_matches(n, m) for n in names)]
-    if left:
+    unread = any(name.startswith(_REGEX) and not _safe(name) for name in names)
+    if left and not unread:
         yield Finding(
             level="error",
             check="ignore",
@@ -123,14 +130,17 @@ def _is_plain(place, directory: Directory) -> bool:
 def _matches(name: str, module: str) -> bool:
     """As compressed-tensors (`re:`, whole names) and AutoAWQ (part of a name) match."""
     if name.startswith(_REGEX):
-        return _safe(name) and re.match(name.removeprefix(_REGEX), module) is not None
+        return _safe(name) and re.match(name.removeprefix(_REGEX), module[:_MAX_NAME]) is not None
     return name == module or f".{name}." in f".{module}."
 
 
 def _safe(name: str) -> bool:
-    """Whether the expression compiles, is short, and repeats no repetition: a stranger wrote it."""
+    """Whether the expression compiles, is short, repeats no group and has few choices: a stranger wrote it.
+
+    n groups and repeats of characters take (length of a name)ⁿ / n! steps or so, a repeated group exponentially many.
+    """
     pattern = name.removeprefix(_REGEX)
-    if len(pattern) > _MAX_PATTERN or _REPEATED_REPEAT.search(pattern):
+    if len(pattern) > _MAX_PATTERN or _REPEATED_GROUP.search(pattern) or len(_CHOICE.findall(pattern)) > _MAX_CHOICES:
         return False
     try:
         re.compile(pattern)

@@ -1,6 +1,7 @@
 """How modules are packed: zero-point version, act-order, packing of another era, groups under tensor parallelism."""
 
 from collections.abc import Iterator
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -134,7 +135,8 @@ def _uncuttable(module: PackedModule, ranks: int, place: Any) -> str | None:
     rows, columns = module.shape
     by_columns = place is not None and place.tensor.split(".", 2)[-1] in _ROW_PARALLEL
     if not by_columns:
-        unit = WORD_BITS // module.scheme.bits if any("qzeros" in t.name for t in module.tensors) else 1
+        packed = any(tensor.name.endswith((".qzeros", ".weight_zero_point")) for tensor in module.tensors)
+        unit = WORD_BITS // gcd(WORD_BITS, module.scheme.bits) if packed else 1
         return None if rows % (ranks * unit) == 0 else f"{rows} rows / {ranks} is no multiple of {unit}"
     if columns % ranks:
         return f"{columns} columns do not divide by {ranks}"
