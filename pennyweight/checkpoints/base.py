@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pennyweight.checkpoints.activations import StatedInputs
 from pennyweight.containers.gguf import GGUFValue
 
 
@@ -52,9 +53,11 @@ class Checkpoint:
         tensors: canonical tensors, in the file's order or, of other layouts, the family table's.
         source: the path or name it was read from, for messages.
         files: the files it is read from, which an output must not replace.
+        inputs: what runtimes do to the inputs of its quantized layers; None where these stay as they are.
     """
 
     metadata: Mapping[str, GGUFValue]
     tensors: tuple[LazyTensor, ...]
     source: str
     files: tuple[Path, ...]
+    inputs: StatedInputs | None = None

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pennyweight.checkpoints import rows
+from pennyweight.checkpoints.activations import stated_inputs
 from pennyweight.checkpoints.base import Checkpoint, LazyTensor
 from pennyweight.checkpoints.calibrated import DecodedTensor, decoded
 from pennyweight.checkpoints.json_file import read_json, read_json_if_there
@@ -55,7 +56,8 @@ def open_huggingface(path: str | Path) -> Checkpoint:
     metadata = dict([*model, *tokenizer])
     if quantization:  # llama.cpp has no number for these types; what they are stored in says it
         del metadata["general.file_type"]
-    return Checkpoint(metadata=metadata, tensors=tensors, source=str(directory), files=read)
+    inputs = stated_inputs(quantization) if quantization else None
+    return Checkpoint(metadata=metadata, tensors=tensors, source=str(directory), files=read, inputs=inputs)
 
 
 def canonical_tensors(stored: Mapping[str, Stored], config: ModelConfig) -> tuple[LazyTensor, ...]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pennyweight.checkpoints.activations import Inputs
 from pennyweight.checkpoints.base import Checkpoint
 from pennyweight.models.tensors import ROPE_FREQUENCIES
 from pennyweight.runtimes.unused_gpu import unused_gpu
@@ -10,7 +11,18 @@ from pennyweight.runtimes.unused_gpu import unused_gpu
 def run_notes(checkpoint: Checkpoint, tokens: int, *, in_llama_cpp: bool = True) -> tuple[str, ...]:
     """Of a model that reads `tokens` at a time, in this process' llama.cpp or elsewhere; each is one line."""
     idle = unused_gpu() if in_llama_cpp else None
-    return tuple(note for note in (idle, context_note(checkpoint, tokens)) if note)
+    inputs = inputs_note(checkpoint, in_llama_cpp=in_llama_cpp)
+    return tuple(note for note in (idle, context_note(checkpoint, tokens), inputs) if note)
+
+
+def inputs_note(checkpoint: Checkpoint, *, in_llama_cpp: bool) -> str | None:
+    """One line where the checkpoint's runtimes round the inputs of layers, and whether that was done here."""
+    if checkpoint.inputs is None:
+        return None
+    kind = checkpoint.inputs.kind
+    if in_llama_cpp or kind is Inputs.OTHER:
+        return f"its configuration wants the inputs of layers {kind.value}; here they are not, which flatters it"
+    return f"the inputs of its quantized layers are {kind.value}, as its configuration wants"
 
 
 def context_note(checkpoint: Checkpoint, tokens: int) -> str | None:

@@ -16,6 +16,7 @@ from pennyweight.evaluation.divergence import Divergence, arithmetic_noise
 from pennyweight.evaluation.engine import LogitsEngine
 from pennyweight.jobs.notes import run_notes
 from pennyweight.jobs.runnable import runnable
+from pennyweight.pipeline.activations import activation_hooks
 from pennyweight.runtimes.llama_cpp import Model
 from pennyweight.runtimes.llama_cpp.logits import LlamaCppLogits
 from pennyweight.runtimes.torch_reference import TorchLogits, TorchSettings
@@ -94,7 +95,8 @@ def logits_engine(model: str, options: EvaluationOptions) -> Iterator[Scorer]:
     require_engine(options)
     if options.engine == "torch":
         settings = TorchSettings(n_ctx=options.ctx, threads=options.threads)
-        with TorchLogits(open_checkpoint(model), settings) as engine:
+        checkpoint = open_checkpoint(model)
+        with TorchLogits(checkpoint, settings, activation_hooks(checkpoint)) as engine:
             yield engine
         return
     with (

@@ -162,9 +162,11 @@ def _torch_speaker(model: str, options: SpeakingOptions) -> Iterator[Speaker]:
 @contextmanager
 def _decoder(checkpoint: Checkpoint, options: SpeakingOptions) -> "Iterator[tuple[Decoder, str]]":
     """Its weights in memory, and the engine's name."""
+    from pennyweight.pipeline.activations import activation_hooks
     from pennyweight.runtimes.torch_reference import TorchLogits, TorchSettings
 
-    with TorchLogits(checkpoint, TorchSettings(n_ctx=512, threads=options.threads, blockwise=False)) as engine:
+    settings = TorchSettings(n_ctx=512, threads=options.threads, blockwise=False)
+    with TorchLogits(checkpoint, settings, activation_hooks(checkpoint)) as engine:
         with progress_bar("loading", len(engine.decoder.stages), "stages") as advance:
             for stage in engine.decoder.stages:
                 engine.decoder.load(stage)

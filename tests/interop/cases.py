@@ -11,6 +11,7 @@ class Case:
 
     Attributes:
         layout, wish: what is written.
+        source: of which model: the embedded one, or a family whose tiny one is made.
         loader: the environment, `.venv-interop-<loader>`.
         mode: how the loader is asked (`dequantize`, `plain`, or a dtype of vLLM's).
         most: largest |Δ log-probability| of a token that its arithmetic explains.
@@ -23,6 +24,7 @@ class Case:
     mode: str
     most: float
     why: str
+    source: str = "embedded"
 
     @property
     def name(self) -> str:
@@ -30,16 +32,20 @@ class Case:
         bits = 8 if self.layout in ("int-quantized", "float-quantized", "bitsandbytes") else self.wish.bits
         group = f" g{self.wish.group_size}" if bits == self.wish.bits and self.wish.group_size else ""
         kind = "" if self.wish.symmetric else " asym"
-        return f"{self.layout} {bits} bit{group}{kind}"
+        static = " static" if self.wish.input_scale else ""
+        tensor = " per tensor" if self.wish.per_tensor else ""
+        family = "" if self.source == "embedded" else f", {self.source}"
+        return f"{self.layout} {bits} bit{group}{kind}{tensor}{static}{family}"
 
 
 HALF, BF16 = 0.03, 0.25
 INT_ACTIVATIONS = 0.4
+EXPERTS = ("qwen3_moe", "mixtral")
 _SYM, _ASYM = Wish(bits=4, group_size=128), Wish(bits=4, group_size=128, symmetric=False)
 
 
-def _half(layout: str, wish: Wish, loader: str, mode: str = "plain") -> Case:
-    return Case(layout=layout, wish=wish, loader=loader, mode=mode, most=HALF, why="float16")
+def _half(layout: str, wish: Wish, loader: str, mode: str = "plain", source: str = "embedded") -> Case:
+    return Case(layout=layout, wish=wish, loader=loader, mode=mode, most=HALF, why="float16", source=source)
 
 
 def _vllm(layout: str, wish: Wish = _SYM, most: float = BF16, why: str = "bfloat16") -> Case:
@@ -54,6 +60,9 @@ CASES = (
     _half("pack-quantized", Wish(bits=8, group_size=0), "hf", "dequantize"),
     _half("int-quantized", _SYM, "hf", "dequantize"),
     _half("float-quantized", _SYM, "hf", "dequantize"),
+    _half("float-quantized", Wish(per_tensor=True, input_scale=0.03125), "hf", "dequantize"),
+    *(_half("pack-quantized", Wish(bits=4, group_size=8), "hf", "dequantize", family) for family in EXPERTS),
+    *(_half("float-quantized", Wish(), "hf", "dequantize", family) for family in EXPERTS),
     Case(
         layout="bitsandbytes",
         wish=_SYM,

@@ -16,7 +16,7 @@ def model(*, tensors: tuple[str, ...] = (), **keys: float | str) -> Any:
     for key, value in keys.items():
         kind = ValueType.STRING if isinstance(value, str) else ValueType.FLOAT32
         metadata[f"llama.{key.replace('rope__', 'rope.scaling.')}"] = GGUFValue.scalar(kind, value)
-    return SimpleNamespace(metadata=metadata, tensors=[SimpleNamespace(name=name) for name in tensors])
+    return SimpleNamespace(metadata=metadata, tensors=[SimpleNamespace(name=name) for name in tensors], inputs=None)
 
 
 YARN: Any = {

@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 from pennyweight.checkpoints.open import open_checkpoint
 from pennyweight.core.errors import BadRequest, OutputError
 from pennyweight.jobs.recipe import RecipeOptions, quantize_recipe
-from pennyweight.pipeline.activations import activation_hooks
+from pennyweight.jobs.scoring import EvaluationOptions, logits_engine
 from pennyweight.pipeline.calibration import CalibrationOptions
 from pennyweight.recipes.grammar import parse_recipe
-from pennyweight.runtimes.torch_reference import Hooks, TorchLogits, TorchSettings
-from pennyweight.runtimes.torch_reference.logits import NO_HOOKS
 from tests.checkpoints.tiny_huggingface import tensors, write_huggingface
 from tests.tiny_gguf import TINY_TEXT
 
@@ -47,8 +45,8 @@ def _model(directory: Path, family: str) -> Path:
     return write_huggingface(directory, family, stored=stored)
 
 
-def _logits(model: Path, hooks: Hooks = NO_HOOKS) -> NDArray[np.float32]:
-    with TorchLogits(open_checkpoint(str(model)), TorchSettings(n_ctx=32), hooks) as engine:
+def _logits(model: Path) -> NDArray[np.float32]:
+    with logits_engine(str(model), EvaluationOptions(ctx=32, engine="torch")) as engine:
         chunks = engine.tokenize(TINY_TEXT.encode())[:64].reshape(2, 32)
         return np.concatenate(list(engine.scored_logits(chunks)))
 
@@ -62,7 +60,7 @@ def test_a_recipes_directory_is_read_back_and_close_to_its_model(
     made = quantize_recipe(str(model), recipe, tmp_path / "out", options)
     assert made.type == recipe
     assert (made.calibration is not None) == parse_recipe(recipe).needs_calibration
-    base, found = _logits(model), _logits(tmp_path / "out", activation_hooks(parse_recipe(recipe)))
+    base, found = _logits(model), _logits(tmp_path / "out")
     distance = np.linalg.norm(found - base) / np.linalg.norm(base)
     # A random router is often undecided between two experts, and any rounding may decide it.
     assert 0 < distance < FAR[recipe] + (0.25 if family == "mixtral" else 0), distance

@@ -1,32 +1,93 @@
-"""Which recipes round activations, and where."""
+"""Which checkpoints round activations, and where."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pennyweight.checkpoints.activations import Inputs, StatedInputs, stated_inputs
+from pennyweight.checkpoints.base import Checkpoint
+from pennyweight.checkpoints.huggingface import open_huggingface
+from pennyweight.jobs.notes import inputs_note
 from pennyweight.methods.activations import fp8_per_token, int8_per_token
 from pennyweight.methods.llm_int8 import mixed_activations
 from pennyweight.pipeline.activations import activation_hooks
-from pennyweight.recipes.grammar import parse_recipe
+from tests.checkpoints.nearest_codes import Wish
+from tests.checkpoints.test_calibrated import written
+from tests.checkpoints.tiny_huggingface import write_huggingface
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 
-ROUNDED = {"rtn:W8A8": int8_per_token, "smooth+gptq:W4A8_G128": int8_per_token, "fp8": fp8_per_token}
+ROUNDED = {"int-quantized": int8_per_token, "float-quantized": fp8_per_token, "bitsandbytes": mixed_activations}
+USUAL = Wish()
 X = torch.from_numpy(np.random.default_rng(5).standard_normal((4, 32), np.float32) * 3)
 
 
-@pytest.mark.parametrize("text", ["gptq:INT4_G128", "rtn:INT8", "spqr:3", "gptq:Q3_K_S"])
-def test_recipes_on_weights_alone_have_no_hook(text: str) -> None:
-    assert activation_hooks(parse_recipe(text)).linear_input is None
+def made(directory: Path, layout: str, wish: Wish = USUAL) -> Checkpoint:
+    written(open_huggingface(write_huggingface(directory / "source", "mixtral")), directory / "out", layout, wish)
+    return open_huggingface(directory / "out")
 
 
-@pytest.mark.parametrize("text", [*ROUNDED, "llm_int8"])
-def test_the_layers_of_the_blocks_are_rounded_and_nothing_else(text: str) -> None:
-    hook = activation_hooks(parse_recipe(text)).linear_input
+@pytest.mark.parametrize("layout", ["gptq", "awq", "pack-quantized"])
+def test_weights_alone_have_no_hook(layout: str, tmp_path: Path) -> None:
+    checkpoint = made(tmp_path, layout)
+    assert activation_hooks(checkpoint).linear_input is None
+    assert inputs_note(checkpoint, in_llama_cpp=False) is None
+    assert activation_hooks(open_huggingface(tmp_path / "source")).linear_input is None
+
+
+@pytest.mark.parametrize("layout", ROUNDED)
+def test_the_quantized_layers_are_rounded_and_nothing_else(layout: str, tmp_path: Path) -> None:
+    checkpoint = made(tmp_path, layout)
+    hook = activation_hooks(checkpoint).linear_input
     assert hook is not None
     for name in ("output.weight", "blk.0.ffn_gate_inp.weight"):
         assert torch.equal(hook(name, None, X), X)
-    rounded = ROUNDED.get(text, mixed_activations)
     found = hook("blk.0.attn_q.weight", None, X)
-    assert torch.equal(found, rounded(X))
+    assert torch.equal(found, ROUNDED[layout](X))
+    assert torch.equal(hook("blk.0.ffn_gate_exps.weight", 1, X), found)
     assert not torch.equal(found, X)
+    assert "as its configuration wants" in (inputs_note(checkpoint, in_llama_cpp=False) or "")
+    assert "flatters" in (inputs_note(checkpoint, in_llama_cpp=True) or "")
+
+
+def test_outliers_begin_where_the_configuration_says(tmp_path: Path) -> None:
+    checkpoint = replace(made(tmp_path, "bitsandbytes"), inputs=StatedInputs(kind=Inputs.LLM_INT8, threshold=2.0))
+    hook = activation_hooks(checkpoint).linear_input
+    assert hook is not None
+    assert torch.equal(hook("blk.0.attn_q.weight", None, X), partial(mixed_activations, threshold=2.0)(X))
+
+
+def test_static_scales_are_not_computed_and_the_note_says_so(tmp_path: Path) -> None:
+    checkpoint = made(tmp_path, "float-quantized", Wish(input_scale=0.03125))
+    assert activation_hooks(checkpoint).linear_input is None
+    assert "flatters" in (inputs_note(checkpoint, in_llama_cpp=False) or "")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kind"),
+    [
+        ({"type": "int", "num_bits": 8, "strategy": "token", "dynamic": True}, Inputs.INT8),
+        ({"type": "int", "num_bits": 4, "strategy": "token", "dynamic": True}, Inputs.OTHER),
+        ({"type": "int", "num_bits": 8, "strategy": "group", "dynamic": True}, Inputs.OTHER),
+        ({"type": [8], "num_bits": {}, "strategy": "token", "dynamic": True}, Inputs.OTHER),
+        ({"dynamic": "local"}, Inputs.OTHER),
+    ],
+    ids=str,
+)
+def test_what_a_strangers_configuration_says_of_inputs(inputs: dict[str, Any], kind: Inputs) -> None:
+    said = {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"input_activations": inputs}}}
+    assert stated_inputs(said) == StatedInputs(kind=kind)
+    mixed = {**said, "config_groups": {**said["config_groups"], "group_1": {"input_activations": None}}}
+    assert stated_inputs(mixed) == StatedInputs(kind=Inputs.OTHER)
+    assert stated_inputs({**said, "config_groups": [inputs]}) is None
+
+
+@pytest.mark.parametrize("threshold", ["6", None, -1, float("nan"), True])
+def test_a_threshold_that_is_none_is_the_usual_one(threshold: Any) -> None:
+    said = {"quant_method": "bitsandbytes", "load_in_8bit": True, "llm_int8_threshold": threshold}
+    assert stated_inputs(said) == StatedInputs(kind=Inputs.LLM_INT8, threshold=6.0)
