@@ -36,7 +36,7 @@ from pennyweight.pipeline.activations import activation_hooks
 from pennyweight.pipeline.calibration import CalibrationOptions
 from pennyweight.recipes.grammar import parse_recipe
 from pennyweight.runtimes.llama_cpp import Model
-from pennyweight.runtimes.torch_reference import Hooks, TorchLogits, TorchSettings
+from pennyweight.runtimes.torch_reference import TorchLogits, TorchSettings
 
 CONTEXT = 512
 LLAMA_CPP = "llama.cpp"
@@ -101,16 +101,15 @@ class Bench:
         """Make, score, remove."""
         with tempfile.TemporaryDirectory(dir=self._work) as directory:
             out = Path(directory) / "out.gguf"
-            model, hooks = self._models[case.plant], Hooks()
+            model = self._models[case.plant]
             if case.recipe.startswith(LLAMA_CPP):
                 seconds = self._llama_cpp(case.recipe.split(":")[1], seed, out)
             else:
-                recipe = parse_recipe(case.recipe)
-                out, hooks = (out, hooks) if recipe.file_type else (out.with_suffix(""), activation_hooks(recipe))
+                out = out if parse_recipe(case.recipe).file_type else out.with_suffix("")
                 options = RecipeOptions(text=self._text, calibration=self._options(seed), device="cpu")
                 seconds = quantize_recipe(model, case.recipe, out, options).seconds
             made = open_checkpoint(str(out))
-            with TorchLogits(made, TorchSettings(n_ctx=CONTEXT), hooks) as engine:
+            with TorchLogits(made, TorchSettings(n_ctx=CONTEXT), activation_hooks(made)) as engine:
                 found = compare(self._bases[case.plant], engine, threads=None, advance=lambda count: None)
         return Score(
             kld=found.kld_mean,
