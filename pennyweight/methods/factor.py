@@ -30,6 +30,7 @@ class Factor:
 
     Attributes:
         order: int64 (columns,), the column that is processed first, second, …
+        act_order: whether that is another order than the stored one.
         below: float32 (columns, columns), contiguous: R[k, j] / R[j, j] at [j, k] for k < j; elsewhere not to be read.
         curvature: float32 (columns,): R[j, j]² / 2, what a squared error of column j costs; 0 for dead columns.
         damp: fraction of the mean diagonal that was added in the end.
@@ -37,6 +38,7 @@ class Factor:
     """
 
     order: "torch.Tensor"
+    act_order: bool
     below: "torch.Tensor"
     curvature: "torch.Tensor"
     damp: float
@@ -61,13 +63,20 @@ def factor(statistics: Statistics, damp: float, act_order: bool) -> Factor:
         else torch.arange(len(diagonal), device=diagonal.device)
     )
     backwards = order.flip(0)
-    reversed_hessian = statistics.hessian[backwards][:, backwards].mul_(2.0 / statistics.tokens)
-    lower, damp = _decompose(reversed_hessian, dead[backwards], damp, statistics.name)
+    hessian = statistics.hessian
+    # Row after row and then column after column: half the time of one indexing by both.
+    turned = hessian.index_select(0, backwards).index_select(1, backwards) if act_order else hessian.flip(0, 1)
+    lower, damp = _decompose(turned.mul_(2.0 / statistics.tokens), dead[backwards], damp, statistics.name)
     diagonal = lower.diagonal().flip(0)
     below = (lower / lower.diagonal()).flip(0, 1).T.contiguous()
     curvature = torch.where(dead[order], 0.0, diagonal * diagonal / 2)
     return Factor(
-        order=order, below=below, curvature=curvature.contiguous(), damp=damp, dead_columns=int(dead.sum().item())
+        order=order,
+        act_order=act_order,
+        below=below,
+        curvature=curvature.contiguous(),
+        damp=damp,
+        dead_columns=int(dead.sum().item()),
     )
 
 

@@ -1,4 +1,4 @@
-"""Rounding with error feedback, column after column: dispatch to compiled rows on the CPU, to PyTorch elsewhere.
+"""Rounding with error feedback, column after column: compiled rows on the CPU, `device_feedback` elsewhere.
 
 Both compute  w'[j] = w[j] + Σ_{k<j} (w[k] − q[k]) · below[j, k]  on weights whose columns stand in the order of
 processing. The compiled one sums strictly in that order, so that `lazy_columns` and threads never change a bit; the
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pennyweight.core.parallel import default_threads, each_in_threads
 from pennyweight.formats.base import Codes
 from pennyweight.formats.grid import Grid, Parameters, join
+from pennyweight.methods.device_feedback import DeviceRows
 from pennyweight.methods.factor import Factor
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Rows:
     def __init__(self, weight: "torch.Tensor", factor: Factor, grid: Grid, lazy_columns: int) -> None:
         self.count, self.columns = weight.shape
         self._grid, self._lazy = grid, lazy_columns
-        self._weight = _tiles(weight[:, factor.order])
+        self._order = factor.order if factor.act_order else None
+        self._weight = _tiles(weight, self._order)
         self._target = self._weight.copy()
         self._delta = np.zeros_like(self._weight)
         self._codes = np.zeros(self._weight.shape, np.uint8)
@@ -72,12 +74,14 @@ class Rows:
         each_in_threads(work, self._slabs(), default_threads())
 
     def codes(self) -> Codes:
-        """uint8 (rows, columns), in the order of processing."""
-        return _rows(self._codes, self.count)
+        """uint8 (rows, columns), in the stored order."""
+        return _rows(self._codes, self.count, self._order)
 
-    def decoded(self) -> NDArray[np.float32]:
-        """What the codes stand for, float32 (rows, columns), in the order of processing."""
-        return _rows(self._weight, self.count)
+    def decoded(self) -> "torch.Tensor":
+        """What the codes stand for, float32 (rows, columns), in the stored order, on the weight's device."""
+        import torch
+
+        return torch.from_numpy(_rows(self._weight, self.count, self._order))
 
     @property
     def loss(self) -> float:
@@ -88,76 +92,6 @@ class Rows:
         tiles = len(self._weight)
         size = max(1, min(SLAB, -(-tiles // default_threads())))
         return [slice(i, min(i + size, tiles)) for i in range(0, tiles, size)]
-
-
-class DeviceRows:
-    """The same in PyTorch's own operations, for any device; columns are the slow axis."""
-
-    def __init__(self, weight: "torch.Tensor", factor: Factor, grid: Grid, lazy_columns: int) -> None:
-        import torch
-
-        self.count, self.columns = weight.shape
-        self._grid, self._lazy = grid, lazy_columns
-        self._weight = weight[:, factor.order].T.contiguous()
-        self._delta = torch.zeros_like(self._weight)
-        self._codes = torch.zeros(self._weight.shape, dtype=torch.uint8, device=weight.device)
-        self._loss = torch.zeros(self.count, dtype=torch.float64, device=weight.device)
-        self._below, self._curvature = factor.below, factor.curvature
-        thresholds, values, _ = (torch.as_tensor(np.array(part), device=weight.device) for part in _levels(grid))
-        self._thresholds, self._values = thresholds, values
-
-    def updated(self, start: int, stop: int) -> NDArray[np.float32]:
-        """See `Rows.updated`."""
-        return np.ascontiguousarray(self._updated(start, stop).T.cpu().numpy())
-
-    def round(self, start: int, stop: int, group: NDArray[np.int32], parameters: Parameters) -> None:
-        """See `Rows.round`."""
-        import torch
-
-        step, zero, minimum = (
-            torch.from_numpy(np.ascontiguousarray(part.T)).to(self._weight.device)
-            for part in (parameters.step, parameters.zero, parameters.minimum)
-        )
-        places = group.tolist()
-        for block in range(start, stop, self._lazy):
-            end = min(block + self._lazy, stop)
-            target = self._updated(block, end)
-            for j in range(block, end):
-                numbers = (step[places[j]], zero[places[j]], minimum[places[j]])
-                wanted = target[j - block]
-                code, decoded = self._nearest(wanted, *numbers)
-                self._codes[j] = code
-                self._loss += (wanted - decoded).square() * self._curvature[j]
-                delta = torch.sub(self._weight[j], decoded, out=self._delta[j])
-                self._weight[j] = decoded
-                target[j - block + 1 :].addr_(self._below[j + 1 : end, j], delta)
-
-    def codes(self) -> Codes:
-        """See `Rows.codes`."""
-        return np.ascontiguousarray(self._codes.T.cpu().numpy())
-
-    def decoded(self) -> NDArray[np.float32]:
-        """See `Rows.decoded`."""
-        return np.ascontiguousarray(self._weight.T.cpu().numpy())
-
-    @property
-    def loss(self) -> float:
-        """See `Rows.loss`."""
-        return float(self._loss.sum())
-
-    def _updated(self, start: int, stop: int) -> "torch.Tensor":
-        return self._weight[start:stop].addmm(self._below[start:stop, :start], self._delta[:start])
-
-    def _nearest(self, wanted: Any, step: Any, zero: Any, minimum: Any) -> tuple[Any, Any]:
-        import torch
-
-        usable = step != 0
-        scaled = torch.where(usable, (wanted + minimum) / torch.where(usable, step, 1.0), 0.0)
-        if len(self._thresholds):
-            code = torch.bucketize(scaled, self._thresholds, right=True)
-            return code.to(torch.uint8), step * (self._values[code] - zero) - minimum
-        code = (scaled.round() + zero).clamp(0, self._grid.top)
-        return code.to(torch.uint8), step * (code - zero) - minimum
 
 
 def round_with_feedback(
@@ -195,8 +129,8 @@ def _levels(grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.float32], np.fl
     return grid.levels.thresholds.astype(np.float32), grid.levels.values.astype(np.float32), np.float32(grid.top)
 
 
-def _tiles(matrix: Any) -> NDArray[np.float32]:
-    """(rows, columns) → (tiles, columns, 16), the last tile filled up with zeros; a copy."""
+def _tiles(matrix: Any, order: "torch.Tensor | None" = None) -> NDArray[np.float32]:
+    """(rows, columns) → (tiles, columns, 16), the last tile filled up with zeros; columns in `order`; a copy."""
     import torch
 
     matrix = torch.as_tensor(matrix)
@@ -204,12 +138,16 @@ def _tiles(matrix: Any) -> NDArray[np.float32]:
     tiles = -(-rows // LANES)
     if rows % LANES:
         matrix = torch.nn.functional.pad(matrix, (0, 0, 0, tiles * LANES - rows))
-    return matrix.reshape(tiles, LANES, columns).permute(0, 2, 1).contiguous().numpy()
+    laid = matrix.reshape(tiles, LANES, columns).permute(0, 2, 1).contiguous()
+    # Sixteen numbers move together here; in rows each would move alone.
+    return (laid if order is None else laid.index_select(1, order)).numpy()
 
 
-def _rows(tiles: NDArray[Any], count: int) -> Any:
-    """(tiles, columns, 16) → (rows, columns)."""
+def _rows(tiles: NDArray[Any], count: int, order: "torch.Tensor | None" = None) -> Any:
+    """(tiles, columns, 16) → (rows, columns), columns back from `order`."""
     import torch
 
-    lanes = torch.from_numpy(np.ascontiguousarray(tiles)).permute(0, 2, 1)
-    return lanes.reshape(-1, tiles.shape[1])[:count].contiguous().numpy()
+    lanes = torch.from_numpy(np.ascontiguousarray(tiles))
+    if order is not None:
+        lanes = lanes.index_select(1, order.argsort())
+    return lanes.permute(0, 2, 1).reshape(-1, tiles.shape[1])[:count].contiguous().numpy()

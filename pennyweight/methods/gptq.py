@@ -75,11 +75,9 @@ def quantize_weight(
             return grid.fit(updated, None if weights is None else weights[start:stop])
 
         rows, parameters = round_and_refit(original, factored, grid, fit, config.lazy_columns)
-    stored_order = factored.order.cpu().numpy().argsort()
-    codes, decoded = (_in_order(part, stored_order, config.act_order) for part in (rows.codes(), rows.decoded()))
     return Quantized(
-        codes=grid.pack(codes, parameters),
-        weight=_tensor(decoded, weight),
+        codes=grid.pack(rows.codes(), parameters),
+        weight=rows.decoded(),
         loss=rows.loss,
         damp=factored.damp,
         dead_columns=factored.dead_columns,
@@ -94,13 +92,3 @@ def check_config(config: GptqConfig) -> None:
         raise BadRequest(f"gptq: lazy_columns is at least 1, got {config.lazy_columns}")
     if not 0 <= config.damp <= 1:
         raise BadRequest(f"gptq: damp is between 0 and 1, got {config.damp:g}")
-
-
-def _in_order(array: NDArray, stored_order: NDArray[np.int64], permuted: bool) -> NDArray:
-    return np.take(array, stored_order, axis=1) if permuted else array
-
-
-def _tensor(array: NDArray[np.float32], like: "torch.Tensor") -> "torch.Tensor":
-    import torch
-
-    return torch.from_numpy(array).to(like.device)
