@@ -8,6 +8,9 @@ damping and threads, one after the other. All round to INT4_G128, symmetric, sca
 its search, and on K-quants, which peers do not have); error is tr((W − Q) H (W − Q)ᵀ) with H = 2 Σ x xᵀ / tokens. The
 ceiling is one Cholesky decomposition of the Hessian and half a matrix product of the weight's size, which no routine
 can do without.
+
+With `--device cuda` a layer of at most 1024 × 1024 is first quantized on both devices from the same weight and Hessian,
+and the share of equal weights and the ratio of the losses stand in the result.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +93,29 @@ def error_of(weight: torch.Tensor, quantized: torch.Tensor, seen: Statistics) ->
     return float((difference @ seen.hessian.double() * difference).sum()) * 2 / seen.tokens
 
 
+def side_by_side(size: int, device: str) -> dict[str, dict[str, float]]:
+    """The device against the compiled kernel of the CPU, same numbers given: share of equal weights, ratio of losses.
+
+    Sums run in another order there, so that a tie may go another way and what follows it with it.
+
+    Raises: AssertionError where the device's codes do not decode to the device's weight.
+    """
+    weight, seen = problem(size, device)
+    assert seen.hessian is not None
+    here = replace(seen, hessian=seen.hessian.cpu(), sum_square=seen.sum_square.cpu())
+    found: dict[str, dict[str, float]] = {}
+    for name, (grid, config) in OURS.items():
+        there = quantize_weight(weight, seen, grids.get(grid), config)
+        ours = quantize_weight(weight.cpu(), here, grids.get(grid), config)
+        assert there.loss is not None
+        assert ours.loss is not None
+        np.testing.assert_array_equal(there.codes.decode(), there.weight.cpu().numpy())
+        equal = float((there.weight.cpu() == ours.weight).double().mean())
+        found[name] = {"equal": equal, "loss_ratio": there.loss / ours.loss}
+        print(f"{name:28} {100 * equal:8.3f} % of weights as on the CPU   loss ratio {there.loss / ours.loss:.5f}")
+    return found
+
+
 def peer(name: str, python: str, act_order: bool, threads: int, repeats: int, directory: str) -> dict[str, Any]:
     """What `gptq_peer.py` prints in the peer's own environment."""
     script = str(Path(__file__).with_name("gptq_peer.py"))
@@ -109,8 +136,11 @@ def main() -> None:
     parser.add_argument("--gptqmodel", metavar="PYTHON", help="interpreter that has gptqmodel")
     parser.add_argument("--llm-compressor", metavar="PYTHON", help="interpreter that has llmcompressor")
     args = parser.parse_args()
+    if args.device != "cpu" and (args.gptqmodel or args.llm_compressor):
+        parser.error("peers run on the CPU; leave --device out")
     torch.set_num_threads(args.threads)
     device = hardware() if args.device == "cpu" else torch.cuda.get_device_name()
+    compared = {} if args.device == "cpu" else side_by_side(min(args.size, 1024), args.device)
     weight, seen = problem(args.size, args.device)
     best = ceiling(weight, seen, args.repeats)
     nearest = error_of(weight, rtn.quantize_weight(weight, seen, grids.get("INT4_G128")).weight, seen)
@@ -143,7 +173,10 @@ def main() -> None:
                     label = f"{name} {found['version']}" + (", act-order" if act_order else "")
                     keep(label, statistics.median(found["seconds"]), found["error"])
     config = {"size": args.size, "threads": args.threads, "repeats": args.repeats, "seed": SEED, "device": device}
-    record("gptq", {"config": config, "ceiling_seconds": best, "nearest_error": nearest, "rows": rows})
+    record(
+        "gptq",
+        {"config": config, "ceiling_seconds": best, "nearest_error": nearest, "rows": rows, "as_on_cpu": compared},
+    )
 
 
 if __name__ == "__main__":

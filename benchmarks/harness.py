@@ -2,14 +2,15 @@
 
 import json
 import platform
+import shutil
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("numpy", "numba", "llvmlite", "gguf", "xllamacpp")
+PACKAGES = ("numpy", "numba", "llvmlite", "gguf", "xllamacpp", "torch")
 
 
 def hardware() -> str:
@@ -26,16 +27,32 @@ def hardware() -> str:
     return f"{model}, {os.cpu_count()} cores, {platform.system()}"
 
 
+def installed(package: str) -> str:
+    """Its version, or "absent": not every benchmark needs every package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def commit() -> str:
+    """The commit that runs, short; "" outside a repository."""
+    if shutil.which("git") is None:
+        return ""
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+
+
 def record(name: str, figures: dict[str, Any]) -> None:
     """Print one JSON object with the figures and where they come from, and append it to `results/<name>.jsonl`."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
     entry = {
         "benchmark": name,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": hardware(),
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in PACKAGES},
-        "commit": commit.strip(),
+        "versions": {package: installed(package) for package in PACKAGES},
+        "commit": commit(),
         **figures,
     }
     line = json.dumps(entry)
