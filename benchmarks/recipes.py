@@ -1,10 +1,10 @@
 """What recipes cost in quality: KL divergence from the unquantized embedded model on text it never saw, by stored bits.
 
-    python -m benchmarks.recipes --text BOOK.txt [--seeds 3] [--samples 128] [--chunks N] [--only INT4 Q3_K …]
+    python -m benchmarks.recipes --text BOOK.txt --held-back OTHER.txt [--seeds 3] [--samples 128] [--only INT4 Q3_K …]
 
 Every calibrated recipe is followed once for each seed (other chunks of the calibration text); the table has the mean
 and its standard error over seeds, and in a recipe that looks at nothing the error of the text alone. Everything is
-scored by the torch engine on the embedded model's survey, so that no runtime's own rounding stands in between.
+scored by the torch engine on the held-back text, so that no runtime's own rounding stands in between.
 `llama.cpp` is its own importance matrix, collected on the same chunks, and its own encoder's bytes. Plants are the
 embedded model with outliers (`pennyweight.transforms.plants`), each with its own reference. A target stands beside the
 row that is to reach it.
@@ -92,8 +92,9 @@ def cases() -> list[Case]:
 class Bench:
     """Runs cases on one calibration text."""
 
-    def __init__(self, text: Path, samples: int, chunks: int | None, work: Path) -> None:
-        self._text, self._samples, self._chunks, self._work = text, samples, chunks, work
+    def __init__(self, asked: argparse.Namespace, work: Path) -> None:
+        self._text, self._samples, self._chunks, self._work = asked.text, asked.samples, asked.chunks, work
+        self._held_back, self._device = asked.held_back, asked.device
         self._models = {"natural": "embedded"} | {p: str(write_plant(p, work / f"plant-{p}")) for p in ("A", "T")}
         self._bases = {plant: self._base(plant) for plant in self._models}
 
@@ -106,10 +107,10 @@ class Bench:
                 seconds = self._llama_cpp(case.recipe.split(":")[1], seed, out)
             else:
                 out = out if parse_recipe(case.recipe).file_type else out.with_suffix("")
-                options = RecipeOptions(text=self._text, calibration=self._options(seed), device="cpu")
+                options = RecipeOptions(text=self._text, calibration=self._options(seed), device=self._device)
                 seconds = quantize_recipe(model, case.recipe, out, options).seconds
             made = open_checkpoint(str(out))
-            with TorchLogits(made, TorchSettings(n_ctx=CONTEXT), activation_hooks(made)) as engine:
+            with TorchLogits(made, self._settings, activation_hooks(made)) as engine:
                 found = compare(self._bases[case.plant], engine, threads=None, advance=lambda count: None)
         return Score(
             kld=found.kld_mean,
@@ -120,13 +121,17 @@ class Bench:
             seconds=seconds,
         )
 
+    @property
+    def _settings(self) -> TorchSettings:
+        return TorchSettings(n_ctx=CONTEXT, device=self._device)
+
     def _options(self, seed: int) -> CalibrationOptions:
         return CalibrationOptions(samples=self._samples, length=CONTEXT, seed=seed)
 
     def _base(self, plant: str) -> CompactBase:
         path = self._work / f"base-{plant}.predictions"
-        with TorchLogits(open_checkpoint(self._models[plant]), TorchSettings(n_ctx=CONTEXT)) as engine:
-            chunks = cut(engine.tokenize(text_bytes(SURVEY)), CONTEXT, self._chunks)
+        with TorchLogits(open_checkpoint(self._models[plant]), self._settings) as engine:
+            chunks = cut(engine.tokenize(text_bytes(self._held_back)), CONTEXT, self._chunks)
             write_base(path, engine, chunks, arithmetic_noise=0.0, seed=0, threads=None, advance=lambda count: None)
         return CompactBase(path)
 
@@ -156,17 +161,21 @@ def verdict(case: Case, mean: float, rivals: dict[tuple[str, str], float]) -> st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, required=True, help="a calibration text, or `self`")
+    parser.add_argument("--held-back", type=Path, default=SURVEY, help="the text that is scored; default: the survey")
+    parser.add_argument("--device", default="cpu", help="where recipes are computed and scored: cpu, cuda")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=128)
-    parser.add_argument("--chunks", type=int, help="chunks of the survey to score; default: all")
+    parser.add_argument("--chunks", type=int, help="chunks of the held-back text to score; default: all")
     parser.add_argument("--only", nargs="*", default=[], help="rows whose recipe or plant contains one of these")
     asked = parser.parse_args()
-    chosen = [case for case in cases() if not asked.only or any(word in case.recipe for word in asked.only)]
+    chosen = [
+        case for case in cases() if not asked.only or any(word in f"{case.plant}/{case.recipe}" for word in asked.only)
+    ]
     means: dict[tuple[str, str], float] = {}
     rows = []
     print(f"{'plant':8} {'recipe':24} {'bits':>6} {'KLD':>9} {'±':>8} {'Δ ln ppl':>9} {'±':>7} {'s':>6}  saved")
     with tempfile.TemporaryDirectory() as directory:
-        bench = Bench(asked.text, asked.samples, asked.chunks, Path(directory))
+        bench = Bench(asked, Path(directory))
         for case in chosen:
             calibrated = case.recipe.startswith(LLAMA_CPP) or parse_recipe(case.recipe).needs_calibration
             scores = [bench.run(case, seed) for seed in range(asked.seeds if calibrated else 1)]
@@ -194,7 +203,18 @@ def main() -> None:
                     "verdict": said,
                 }
             )
-    record("recipes", {"samples": asked.samples, "length": CONTEXT, "seeds": asked.seeds, "rows": rows})
+    record(
+        "recipes",
+        {
+            "text": asked.text.name,
+            "held_back": asked.held_back.name,
+            "device": asked.device,
+            "samples": asked.samples,
+            "length": CONTEXT,
+            "seeds": asked.seeds,
+            "rows": rows,
+        },
+    )
 
 
 if __name__ == "__main__":
