@@ -14,18 +14,28 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from benchmarks.harness import record
-from benchmarks.planner_curves import depth_errors, offload_errors, slope_errors, spilled_errors
+from benchmarks.planner_curves import (
+    cache_slope_errors,
+    depth_errors,
+    offload_errors,
+    slope_errors,
+    spilled_errors,
+)
 from benchmarks.planner_fit import left_out, predict
 from benchmarks.planner_memory import breakdown_errors, buffer_errors, cache_errors
-from benchmarks.planner_rows import Row, community_rows, expert_rows, footprint, other_rows, speed_rows
+from benchmarks.planner_rows import Row, community_rows, expert_rows, measured_rows, other_rows, speed_rows
 from pennyweight.planner.calibration import DecodeRun, fit_rates
 from pennyweight.planner.footprint import family_of, place
 from pennyweight.planner.rates import Rates, card_rates
 from pennyweight.planner.speed import Machine, prompt_seconds
 
 CONSTANT = 0.55
-BYTES = {"Q4_0": 0.5, "Q4_K_M": 0.5, "MXFP4": 0.5, "Q8_0": 1.0, "F16": 2.0}
-"""llmfit's bytes a weight for speed. Source: reference 2.2, llmfit-core at 1.1.3."""
+
+PROMPT = {"15396": 2048}
+"""Tokens of a prompt that was not of 512."""
+
+BYTES = {"Q4_0": 0.5, "Q4_K_M": 0.5, "IQ4_XS": 0.5, "Q2_K": 0.37, "MXFP4": 0.5, "Q8_0": 1.0, "F16": 2.0}
+"""llmfit's bytes a weight for speed. Source: reference 2.2, llmfit-core at 1.1.3; Q2_K's as for memory."""
 
 Errors = list[float]
 
@@ -85,7 +95,7 @@ def middle(errors: Iterable[float]) -> float | None:
 
 def decode_groups(show: bool) -> dict[str, dict[str, float | int | None]]:
     """Median errors by class of card."""
-    rows = [*speed_rows(), *community_rows()]
+    rows = [*speed_rows(), *community_rows(), *measured_rows()]
     groups: dict[str, dict[str, Errors]] = defaultdict(lambda: defaultdict(list))
     groups["all"]  # first in the table
     for row in rows:
@@ -129,13 +139,14 @@ def _summary(errors: dict[str, Errors]) -> dict[str, float | int | None]:
 
 
 def prompt_groups() -> dict[str, dict[str, float | int | None]]:
-    """Median errors of prompt speed by class, builds of 2025 with flash attention (Apple: measured in the table)."""
+    """Median errors of prompt speed by class, builds from 2025 on with flash attention (Apple's the table has)."""
     groups: dict[str, Errors] = defaultdict(list)
-    for row in speed_rows():
-        if row.era == "2025" and row.prompt and not row.card.prompt_flops:
-            machine = Machine(card=card_rates(row.card), host=card_rates(row.card))
-            seconds = prompt_seconds(place(footprint(row.model, row.type)), machine, 512)
-            groups[row.group].append(share(512 / seconds, row.prompt))
+    for row in (*speed_rows(), *measured_rows(), *expert_rows()):
+        if row.era != "2024" and row.prompt and not row.card.prompt_flops:
+            machine, tokens = Machine(card=card_rates(row.card), host=card_rates(row.card)), PROMPT.get(row.era, 512)
+            seconds = prompt_seconds(place(row.footprint), machine, tokens)
+            name = row.group if row.era != "15396" else "gpt-oss-20b, nine devices"
+            groups[name].append(share(tokens / seconds, row.prompt))
     return {group: {"runs": len(errors), "shipped": middle(errors)} for group, errors in groups.items()}
 
 
@@ -168,7 +179,7 @@ def main() -> None:
     table("Decode speed of models that nothing was fitted to, median error", others, "25 %")
     prompts = prompt_groups()
     table("Prompt speed, median error", prompts, "none was set")
-    curves = {**offload_errors(), **depth_errors(), **slope_errors(), **spilled_errors()}
+    curves = {**offload_errors(), **depth_errors(), **slope_errors(), **cache_slope_errors(), **spilled_errors()}
     table("Curves, from two points or as shipped", curves, "offload: 10 % at each point from the two ends")
     worse = [group for group, values in decode.items() if (values["shipped"] or 0) > (values["constant 0.55"] or 0)]
     print(f"\ngroups where the card table is worse than the constant: {', '.join(worse) or 'none'}")

@@ -6,9 +6,14 @@ from dataclasses import replace
 from statistics import fmean, median
 
 from benchmarks.planner_rows import Row
+from pennyweight.planner.card_classes import unpacked
+from pennyweight.planner.cards import Card
 from pennyweight.planner.footprint import Family, family_of, place
-from pennyweight.planner.rates import Rates, card_rates
+from pennyweight.planner.rates import Rates, card_rates, class_of
 from pennyweight.planner.speed import Machine, decode_seconds
+
+LEAST_UNPACKING = 0.02
+"""Of the time that the bandwidth takes: what a run that is as fast as its memory says of unpacking."""
 
 LAYER_STEPS = [2e-6 * step for step in range(151)]
 """Seconds per layer that are tried: 0 to 300 µs."""
@@ -29,14 +34,25 @@ def refit(rows: Sequence[Row]) -> tuple[float, dict[Family, float]] | None:
 
 
 def _efficiencies(rows: Sequence[Row], layer: float) -> dict[Family, float]:
-    """The median of what each run says, family by family."""
+    """The median of what each run says, family by family: a share of bandwidth, or where unpacking counts its rate."""
     found: dict[Family, list[float]] = {}
     for row in rows:
         rest = row.seconds - layer * len(row.footprint.blocks)
-        found.setdefault(family_of(row.type), []).append(
-            min(row.footprint.read / (max(rest, 0.1 * row.seconds) * row.card.bandwidth), 1.0)
-        )
+        share = min(row.footprint.read / (max(rest, 0.1 * row.seconds) * row.card.bandwidth), 1.0)
+        found.setdefault(family_of(row.type), []).append(_constant(row.card, share))
     return {family: median(values) for family, values in found.items()}
+
+
+def _constant(card: Card, share: float) -> float:
+    group = class_of(card)
+    if not group.unpacking:
+        return share
+    return card.bandwidth / max(1 / share - 1 / group.efficiency[0], LEAST_UNPACKING)
+
+
+def _share(card: Card, constant: float) -> float:
+    group = class_of(card)
+    return unpacked(group.efficiency[0], card.bandwidth, constant) if group.unpacking else constant
 
 
 def _misfit(rows: Sequence[Row], layer: float, shares: dict[Family, float]) -> float:
@@ -44,7 +60,7 @@ def _misfit(rows: Sequence[Row], layer: float, shares: dict[Family, float]) -> f
 
 
 def _seconds(row: Row, layer: float, shares: dict[Family, float]) -> float:
-    read = row.footprint.read / (shares[family_of(row.type)] * row.card.bandwidth)
+    read = row.footprint.read / (_share(row.card, shares[family_of(row.type)]) * row.card.bandwidth)
     return read + layer * len(row.footprint.blocks)
 
 
@@ -63,6 +79,7 @@ def left_out(row: Row, rows: Sequence[Row]) -> Rates:
     if len({other.model for other in others}) < 2:  # one size cannot tell bytes from layers
         layer = _middle(row, rows, shipped).seconds_per_layer
         shares = _efficiencies(others, layer)
+    shares = {family: _share(row.card, constant) for family, constant in shares.items()}
     before = dict(shipped.efficiency)
     ratio = fmean(value / before[family] for family, value in shares.items())
     efficiency = tuple((family, shares.get(family, value * ratio)) for family, value in shipped.efficiency)

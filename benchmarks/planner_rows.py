@@ -93,6 +93,30 @@ def other_rows() -> Iterator[Row]:
     yield from community_rows(name="other_models.csv")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """One run of the model that was run behind contexts and with layers on the host."""
+
+    row: Row
+    depth: int
+    cache: str
+    gpu_layers: int
+
+
+def measured_rows() -> Iterator[Row]:
+    """Our own runs with everything on the card and nothing before."""
+    yield from (one.row for one in swept_rows() if not one.depth and one.gpu_layers < 0)
+
+
+def swept_rows() -> Iterator[Swept]:
+    """All of our own runs, `measured.csv`."""
+    for line in _read("measured.csv"):
+        card = find_card(line["device"])
+        speeds = float(line["tg_tok_s"]), float(line["pp_tok_s"] or 0)
+        row = _row(line["device"], card, line["model"], line["quant"], *speeds, "2026")
+        yield Swept(row=row, depth=int(line["depth"]), cache=line["cache"], gpu_layers=int(line["gpu_layers"]))
+
+
 def gpt_oss_20b() -> Footprint:
     """As its MXFP4 file has it: 32 experts in 24 blocks at 17 bytes for 32 weights, 4 of them read; all else Q8_0."""
     attention = int((2 * 2880 * 4096 + 2 * 2880 * 512) * 34 / 32)
@@ -106,7 +130,9 @@ def gpt_oss_20b() -> Footprint:
         shares=shares_of([(Family.LEGACY, 24 * experts / 8), (Family.Q8_0, 24 * attention + output)]),
         expert_count=32,
         expert_used=4,
-        parameters_used=3.6e9 - 201_088 * 2880,
+        parameters_used=3.6e9,
+        parameters_routed=24 * 4 * 3 * 2880 * 2880,
+        parameters_output=201_088 * 2880,
     )
 
 
@@ -124,7 +150,7 @@ def expert_rows() -> Iterator[Row]:
                 type="MXFP4",
                 footprint=gpt_oss_20b(),
                 decode=float(line["tg_tok_s"]),
-                prompt=0.0,
+                prompt=float(line["pp_tok_s"] or 0),
                 era="15396",
             )
 

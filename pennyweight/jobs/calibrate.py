@@ -2,8 +2,8 @@
 
 On a machine without a GPU, or with the llama.cpp in this process, the processor is calibrated; with
 `runtime="llama-bench"` whatever the llama-bench of the PATH runs on. Runs, in this order: many thin layers and few wide
-ones of one family (bandwidth against the cost of a layer), one model of each other family, one behind a long context
-for each type of cache. Disk and time are bounded: the models are written one at a time and removed.
+ones of one family (bandwidth and arithmetic against the cost of a layer), one model of each other family, one behind a
+long context for each type of cache. Disk and time are bounded: the models are written one at a time and removed.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from pennyweight.core.progress import progress_bar
 from pennyweight.evaluation.throughput import model_speed
 from pennyweight.jobs.calibrate_tasks import IN_PROCESS, WEIGHTS_PER_SQUARE, Task, config_of, tasks_of
 from pennyweight.pipeline.synthetic import synthetic_gguf
-from pennyweight.planner.calibration import CachePair, DecodeRun, fit_rates
+from pennyweight.planner.calibration import CachePair, DecodeRun, PromptRun, fit_rates
 from pennyweight.planner.calibration_store import save_calibration
 from pennyweight.planner.card_names import find_cards
 from pennyweight.planner.cards import Card
@@ -57,6 +57,7 @@ class CalibrateResult:
         cache_efficiency: the same of the cache, by its type's family.
         seconds_per_layer: what a decoder block costs beside its bytes.
         prompt_operations_per_second: of a prompt's matrix products.
+        prompt_seconds_per_layer: what a decoder block costs each micro-batch of a prompt beside them.
         measured_families: those that were run; the others keep the ratio of their class.
         worst_error: largest relative error of the fit on its own runs.
     """
@@ -70,6 +71,7 @@ class CalibrateResult:
     cache_efficiency: dict[str, float]
     seconds_per_layer: float
     prompt_operations_per_second: float
+    prompt_seconds_per_layer: float
     measured_families: tuple[str, ...]
     worst_error: float
     runs: tuple[CalibrationRun, ...]
@@ -111,6 +113,7 @@ def calibrate(*, quick: bool = False, runtime: str = IN_PROCESS, threads: int | 
         cache_efficiency={family.value: value for family, value in rates.cache_efficiency},
         seconds_per_layer=rates.seconds_per_layer,
         prompt_operations_per_second=rates.prompt_flops,
+        prompt_seconds_per_layer=rates.prompt_seconds_per_layer,
         measured_families=tuple(dict.fromkeys(family_of(task.type).value for task, _ in done)),
         worst_error=max(_error(task, made, rates) for task, made in done if not task.depth),
         runs=tuple(_shown(task, made) for task, made in done),
@@ -158,10 +161,10 @@ def _card(backend: str) -> Card:
 
 
 def _fit(done: list[tuple[Task, SpeedReport]], prior: Rates) -> Rates:
-    runs = [_decode(task, made) for task, made in done if not task.all_heads_keep]
-    cached = [_decode(task, made) for task, made in done if task.all_heads_keep]
+    runs = [_decode(task, made) for task, made in done if not task.cache_heads]
+    cached = [_decode(task, made) for task, made in done if task.cache_heads]
     pairs = [CachePair(shallow=a, deep=b) for a, b in zip(cached[::2], cached[1::2], strict=True)]
-    return fit_rates(runs, prior, pairs=pairs, prompt_flops=_prompt_flops(done), source="short runs on this machine")
+    return fit_rates(runs, prior, pairs=pairs, prompts=_prompts(done, prior), source="short runs on this machine")
 
 
 def _decode(task: Task, made: SpeedReport) -> DecodeRun:
@@ -182,10 +185,20 @@ def _speed(made: SpeedReport, test: str) -> float:
     return max(max(speed.samples) for speed in made.speeds if speed.test.startswith(test))
 
 
-def _prompt_flops(done: list[tuple[Task, SpeedReport]]) -> float:
-    task, made = next((task, made) for task, made in done if task.prompt)
+def _prompts(done: list[tuple[Task, SpeedReport]], prior: Rates) -> list[PromptRun]:
+    return [_prompt(task, _speed(made, "pp"), prior) for task, made in done if task.prompt]
+
+
+def _prompt(task: Task, speed: float, prior: Rates) -> PromptRun:
     config = config_of(task)
-    return 2 * task.layers * WEIGHTS_PER_SQUARE * config.embedding_length**2 * _speed(made, "pp")
+    weights = task.layers * WEIGHTS_PER_SQUARE * config.embedding_length**2
+    attention = 2 * task.layers * config.head_count * config.head_length * task.prompt**2 / prior.attention_share
+    return PromptRun(
+        family=family_of(task.type),
+        operations=2 * weights * task.prompt + attention,
+        layers=task.layers,
+        seconds=task.prompt / speed,
+    )
 
 
 def _error(task: Task, made: SpeedReport, rates: Rates) -> float:

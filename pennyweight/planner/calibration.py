@@ -4,9 +4,10 @@ Two models of one family whose layers differ in number give two equations
 
     t = bytes / (η · bandwidth) + layers · τ
 
-in η and τ; one run of each other family gives its η, and a run behind a long context that of the cache. What was not
-run keeps the ratio to the measured that the class of the card has. The constants go into the store, one row each, under
-the device's name and the runtime's build; a plan for that device is then *calibrated*.
+in η and τ; one run of each other family gives its η, and a run behind a long context that of the cache. The same two
+models' prompts give the operations per second and what a layer costs a micro-batch. What was not run keeps the ratio to
+the measured that the class of the card has. The constants go into the store, one row each, under the device's name and
+the runtime's build; a plan for that device is then *calibrated*.
 """
 
 from collections.abc import Iterable, Sequence
@@ -51,12 +52,26 @@ class CachePair:
     deep: DecodeRun
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptRun:
+    """One measured prompt, of one micro-batch.
+
+    Attributes:
+        family: of the weights. operations: of all its products. layers: decoder blocks. seconds: of the whole prompt.
+    """
+
+    family: Family
+    operations: float
+    layers: int
+    seconds: float
+
+
 def fit_rates(
     runs: Sequence[DecodeRun],
     prior: Rates,
     *,
     pairs: Iterable[CachePair] = (),
-    prompt_flops: float = 0.0,
+    prompts: Sequence[PromptRun] = (),
     source: str = "short runs on this machine",
 ) -> Rates:
     """The rates that explain `runs`, on `prior`'s bandwidth.
@@ -72,13 +87,15 @@ def fit_rates(
         for family in dict.fromkeys(run.family for run in runs)
     }
     efficiency = {family: _clamped(1 / (cost * prior.bandwidth)) for family, cost in measured.items()}
+    prompt_flops, prompt_layer = _prompt_costs(prompts, prior)
     cache = {pair.deep.cache_family: _cache_efficiency(pair, prior.bandwidth) for pair in pairs}
     return replace(
         prior,
         efficiency=_completed(efficiency, prior.efficiency),
         cache_efficiency=_completed({f: e for f, e in cache.items() if e is not None}, prior.cache_efficiency),
         seconds_per_layer=per_layer,
-        prompt_flops=prompt_flops or prior.prompt_flops,
+        prompt_flops=prompt_flops,
+        prompt_seconds_per_layer=prompt_layer,
         basis=Basis.CALIBRATED,
         source=source,
         spread=CALIBRATED_SPREAD,
@@ -103,7 +120,7 @@ def _layer_cost(runs: Sequence[DecodeRun], prior: Rates) -> tuple[dict[Family, f
     """Seconds per byte by family where two sizes tell, and seconds per layer (the prior's where they do not)."""
     for family in dict.fromkeys(run.family for run in runs):
         own = [run for run in runs if run.family is family]
-        solved = _least_squares(own) if len(own) > 1 else None
+        solved = _least_squares([(run.nbytes, run.layers, run.seconds) for run in own]) if len(own) > 1 else None
         if solved is not None:
             per_byte, per_layer = solved
             if per_byte > 0 and 0 <= per_layer < SLOWEST_LAYER:
@@ -113,9 +130,25 @@ def _layer_cost(runs: Sequence[DecodeRun], prior: Rates) -> tuple[dict[Family, f
     return {}, prior.seconds_per_layer
 
 
-def _least_squares(runs: Sequence[DecodeRun]) -> tuple[float, float] | None:
-    """(seconds per byte, seconds per layer) with relative errors least; None where the runs are of one shape."""
-    rows = [(run.nbytes / run.seconds, run.layers / run.seconds) for run in runs]
+def _prompt_costs(runs: Sequence[PromptRun], prior: Rates) -> tuple[float, float]:
+    """(operations/s, seconds per layer and micro-batch); the prior's layer where one run alone, or noise, tells."""
+    if not runs:
+        return prior.prompt_flops, prior.prompt_seconds_per_layer
+    rows = [(prior.prompt_seconds(run.operations, ((run.family, 1.0),)), run.layers, run.seconds) for run in runs]
+    solved = _least_squares(rows) if len(rows) > 1 else None
+    if solved is not None and solved[0] > 0 and 0 <= solved[1] < SLOWEST_LAYER:
+        return prior.prompt_flops / solved[0], solved[1]
+    computed, layers, seconds = max(rows)
+    layer = 0.0 if solved is not None else min(prior.prompt_seconds_per_layer, 0.5 * seconds / layers)
+    return prior.prompt_flops * computed / (seconds - layers * layer), layer
+
+
+def _least_squares(runs: Sequence[tuple[float, int, float]]) -> tuple[float, float] | None:
+    """(Amount, layers, seconds) of runs → (seconds per amount, per layer) with relative errors least.
+
+    None where the runs are of one shape.
+    """
+    rows = [(amount / seconds, layers / seconds) for amount, layers, seconds in runs]
     aa, ab = sum(a * a for a, _ in rows), sum(a * b for a, b in rows)
     bb, a1, b1 = sum(b * b for _, b in rows), sum(a for a, _ in rows), sum(b for _, b in rows)
     determinant = aa * bb - ab * ab

@@ -19,6 +19,7 @@ PROTOCOL = "decode of synthetic models: two depths of one family, one run of eac
 
 EFFICIENCY, CACHE, LAYER = "bandwidth_efficiency", "cache_efficiency", "seconds_per_layer"
 BANDWIDTH, PROMPT = "calibration_bandwidth", "prompt_operations_per_second"
+PROMPT_LAYER = "prompt_seconds_per_layer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,8 @@ def save_calibration(store: Store, device: str, engine: str, rates: Rates) -> Ca
 def load_calibration(store: Store, device: str, prior: Rates, engine: str | None = None) -> Calibration | None:
     """The newest of `device` (of that build, where one is named); None without a complete one.
 
-    `prior` gives what a calibration has not: the share that attention reaches.
+    `prior` gives what a calibration has not: of a prompt, the shares of attention and of other families, and experts.
+    One from before prompts had a cost of layers counts as none: its cache was another model's too.
     """
     rows = [row for row in store.query(model=MODEL) if row.hardware == device and engine in (None, row.engine)]
     if not rows:
@@ -80,6 +82,7 @@ def _constants(rates: Rates) -> Iterator[tuple[str, str, float]]:
     yield BANDWIDTH, "", rates.bandwidth
     yield LAYER, "", rates.seconds_per_layer
     yield PROMPT, "", rates.prompt_flops
+    yield PROMPT_LAYER, "", rates.prompt_seconds_per_layer
     for family, value in rates.efficiency:
         yield EFFICIENCY, family.value, value
     for family, value in rates.cache_efficiency:
@@ -106,11 +109,11 @@ def _row(metric: str, name: str, value: float, device: str, engine: str, when: s
 def _rates(rows: list[Measurement], prior: Rates) -> Rates | None:
     """Whole or not at all: a store may be edited by hand."""
     found = {(row.metric, row.type): row.value for row in rows}
-    wanted = [(BANDWIDTH, ""), (LAYER, ""), (PROMPT, "")]
+    wanted = [(BANDWIDTH, ""), (LAYER, ""), (PROMPT, ""), (PROMPT_LAYER, "")]
     wanted += [(metric, family.value) for metric in (EFFICIENCY, CACHE) for family in Family]
     if any(key not in found or not 0 <= found[key] < float("inf") for key in wanted):
         return None
-    if any(found[key] == 0 for key in wanted if key[0] != LAYER):
+    if any(found[key] == 0 for key in wanted if key[0] not in (LAYER, PROMPT_LAYER)):
         return None
     return Rates(
         bandwidth=found[BANDWIDTH, ""],
@@ -118,6 +121,9 @@ def _rates(rows: list[Measurement], prior: Rates) -> Rates | None:
         cache_efficiency=tuple((family, found[CACHE, family.value]) for family in Family),
         seconds_per_layer=found[LAYER, ""],
         prompt_flops=found[PROMPT, ""],
+        prompt_shares=prior.prompt_shares,
+        prompt_seconds_per_layer=found[PROMPT_LAYER, ""],
+        expert_tokens=prior.expert_tokens,
         attention_share=prior.attention_share,
         basis=Basis.CALIBRATED,
         source=f"calibrated on {rows[0].hardware}, {rows[0].engine}, {rows[0].when[:10]}",

@@ -30,9 +30,13 @@ ALIASES = {
     "ryzen ai max+ pro 395": "8060S",
     "ryzen ai max 390": "8050S",
     "strix point": "890M",
-    "hbm3": "sxm5",  # NVIDIA's library calls the H100 SXM5 `NVIDIA H100 80GB HBM3`
+    "hbm3": "sxm5",  # NVIDIA's library calls the H100 SXM5 `NVIDIA H100 80GB HBM3`, and `HBM3e` says nothing
 }
 """Other words for the same thing, replaced before a name is read."""
+
+
+SXM_BY_DEFAULT = ("Hopper", "Blackwell")
+"""Architectures whose datacentre cards are the SXM part where a name does not say which."""
 
 
 def find_cards(text: str) -> tuple[Card, ...]:
@@ -69,7 +73,7 @@ def _read(text: str) -> tuple[frozenset[str], float]:
     """Words that tell cards apart, and GiB where they are said (else 0)."""
     lowered = re.sub(r"\((?:r|tm)\)", " ", text.lower()).replace("tisuper", "ti super")
     for other, usual in ALIASES.items():
-        lowered = lowered.replace(other, usual.lower())
+        lowered = re.sub(rf"\b{re.escape(other)}\b", usual.lower(), lowered)
     lowered = re.sub(r"(\d)\s+(gb|gib|g)\b", r"\1\2", re.sub(r"[-_/]", " ", lowered))
     lowered = re.sub(r"\b(rtx|gtx|rx|arc)(?=\d)", r"\1 ", lowered)
     lowered = re.sub(r"(?<=\d)(ti|super|xtx|xt|gre)\b", r" \1", lowered)
@@ -114,9 +118,14 @@ def _by_memory(text: str, matches: list[Card], memory: float) -> Card:
     return _first(plain + [card for card in sized if card not in plain])
 
 
+def _unnamed_form(card: Card) -> bool:
+    """Whether NVIDIA leaves its form out: since Hopper the driver says PCIe and NVL; `NVIDIA H200` is the SXM."""
+    return card.architecture in SXM_BY_DEFAULT and any(word.startswith("sxm") for word in _words(card))
+
+
 def _first(matches: list[Card]) -> Card:
-    """Of cards that share a name the one sold first (of a Mac's chips the smallest), as the table has them; noted."""
-    chosen = matches[0]
+    """Of cards that share a name the SXM, or the one sold first (of a Mac's chips the smallest); noted."""
+    chosen = next((card for card in matches if _unnamed_form(card)), matches[0])
     others = [card.name for card in matches if card is not chosen]
     if not others:
         return chosen

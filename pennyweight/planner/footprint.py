@@ -84,7 +84,9 @@ class Footprint:
         shares: part of the bytes read that each family has; adds up to 1.
         cache_family: of the cache's type.
         expert_count, expert_used: 0 without experts.
-        parameters_used: weights that one token is multiplied with (for prompts).
+        parameters_used: weights that one token is multiplied with.
+        parameters_routed, parameters_output: of these, in experts, and in the output (which a prompt's last token alone
+            is multiplied with).
         largest_matrix: bytes of the largest single matrix in a block (experts of a kind count as one).
         attention_numbers: heads × head length summed over blocks that attend to everything (for long prompts).
     """
@@ -98,6 +100,8 @@ class Footprint:
     expert_count: int = 0
     expert_used: int = 0
     parameters_used: float = 0.0
+    parameters_routed: float = 0.0
+    parameters_output: float = 0.0
     largest_matrix: int = 0
     attention_numbers: int = 0
 

@@ -4,11 +4,15 @@ Decoding is a serial sum: the card reads its blocks, then the processor its own 
 
     t = bytes_card / (η · bandwidth) + layers · τ + cache_card / (η_kv · bandwidth)  +  the same of the host
 
-A prompt is arithmetic, or the streaming of the host's weights to the card, which llama.cpp does anew for each
-micro-batch and does not overlap with arithmetic.
+A prompt is arithmetic, a cost of each block for each micro-batch (a prompt's kernels are launched one by one, where a
+token's are one graph), and the streaming of the host's weights to the card, which llama.cpp does anew for each
+micro-batch and does not overlap with arithmetic:
+
+    t = operations / F  +  batches · (layers · τ_prompt  +  bytes_host / link)
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pennyweight.planner.footprint import BlockBytes, Footprint, Placement
@@ -17,6 +21,11 @@ from pennyweight.planner.rates import Rates
 
 STREAMED_FROM = 32
 """Tokens of a prompt from which weights on the host are lent to the card (llama.cpp's offload of operations)."""
+
+STREAM_BANDWIDTH = 9e9
+"""Bytes/s at which a prompt's weights come over the link at most: llama.cpp maps them from the file, in pages that the
+driver first copies to a place of its own. 12 GB/s on an RTX 4070's desktop, 6.7 on an H200's host (5.0 x16, measured
+2026-11-26: three partial offloads of Qwen3-8B, 5.7 to 7.9), whatever the link could do."""
 
 EXPERT_LAYERS = 1.25
 """What a block with experts costs beside its bytes, in dense blocks: router, choice and gathering are kernels of their
@@ -49,8 +58,11 @@ def decode_seconds(placement: Placement, machine: Machine, depth: float = 0.0) -
 def _blocks_seconds(blocks: tuple[BlockBytes, ...], rates: Rates, footprint: Footprint, depth: float) -> float:
     run = [block for block in blocks if not block.idle]
     cache = sum(block.depth_read(depth) for block in run)
-    layers = sum(EXPERT_LAYERS if block.experts else 1 for block in run)
-    return layers * rates.seconds_per_layer + rates.cache_seconds(cache, footprint.cache_family)
+    return _layers(run) * rates.seconds_per_layer + rates.cache_seconds(cache, footprint.cache_family)
+
+
+def _layers(blocks: Sequence[BlockBytes]) -> float:
+    return sum(EXPERT_LAYERS if block.experts else 1 for block in blocks)
 
 
 def decode_speed(placement: Placement, machine: Machine, depth: float = 0.0) -> Quantity:
@@ -79,21 +91,36 @@ def prompt_seconds(
         return 0.0
     footprint = placement.footprint
     share = placement.host_read / footprint.read if footprint.read else 0.0
-    operations = 2 * footprint.parameters_used * tokens
     attention = 4 * footprint.attention_numbers * tokens * (depth + tokens / 2)
+    card, host = (
+        _products_seconds(footprint, rates, tokens, micro_batch)
+        for rates in (machine.card or machine.host, machine.host)
+    )
     if machine.card is None:
-        return _arithmetic(machine.host, operations, attention)
+        return host + _attention_seconds(machine.host, attention)
     if tokens < STREAMED_FROM:
-        return _arithmetic(machine.card, operations * (1 - share), attention) + _arithmetic(
-            machine.host, operations * share, 0.0
-        )
+        return card * (1 - share) + host * share + _attention_seconds(machine.card, attention)
+    link = (
+        machine.link_bandwidth if math.isinf(machine.link_bandwidth) else min(machine.link_bandwidth, STREAM_BANDWIDTH)
+    )
+    streamed = max(placement.host_weights - footprint.embedding, 0) / link
+    return card + _attention_seconds(machine.card, attention) + math.ceil(tokens / micro_batch) * streamed
+
+
+def _products_seconds(footprint: Footprint, rates: Rates, tokens: int, micro_batch: int) -> float:
+    """Of all products of a prompt, and what every block costs beside them for each micro-batch."""
     batches = math.ceil(tokens / micro_batch)
-    streamed = max(placement.host_weights - footprint.embedding, 0) / machine.link_bandwidth
-    return _arithmetic(machine.card, operations, attention) + batches * streamed
+    operations = 2 * tokens * footprint.parameters_used - 2 * (tokens - 1) * footprint.parameters_output
+    if footprint.expert_count:  # each expert that is touched costs as `expert_tokens` tokens more would
+        share = experts_touched(footprint.expert_count, footprint.expert_used, min(tokens, micro_batch))
+        more = batches * share * footprint.expert_count / footprint.expert_used * rates.expert_tokens
+        operations += 2 * footprint.parameters_routed * more
+    layers = _layers(tuple(block for block in footprint.blocks if not block.idle))
+    return rates.prompt_seconds(operations, footprint.shares) + batches * layers * rates.prompt_seconds_per_layer
 
 
-def _arithmetic(rates: Rates, operations: float, attention: float) -> float:
-    return operations / rates.prompt_flops + attention / (rates.prompt_flops * rates.attention_share)
+def _attention_seconds(rates: Rates, operations: float) -> float:
+    return operations / (rates.prompt_flops * rates.attention_share)
 
 
 def experts_touched(count: int, used: int, tokens: int) -> float:

@@ -73,6 +73,8 @@ def weigh(anatomy: Anatomy, tensors: Iterable[Sized], kept: Sequence[Kept], sett
         expert_count=anatomy.shape.expert_count,
         expert_used=anatomy.shape.expert_used_count,
         parameters_used=sum(prod(t.shape) * (used if _expert(t) else 1) for t in run),
+        parameters_routed=sum(prod(t.shape) * used for t in run if _expert(t)),
+        parameters_output=sum(prod(t.shape) for t in loose),
         largest_matrix=max((t.nbytes for t in inner), default=0),
         attention_numbers=_attention_numbers(anatomy),
     )

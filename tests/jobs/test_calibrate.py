@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from pennyweight.cli.main import app
 from pennyweight.core.errors import BadRequest, Missing, UnknownName
 from pennyweight.jobs import calibrate as job
-from pennyweight.jobs.calibrate_tasks import CACHE_DEPTH, QUICK_WEIGHTS, WEIGHTS_PER_SQUARE, Task, config_of
+from pennyweight.jobs.calibrate_tasks import CACHE_DEPTH, QUICK_WEIGHTS, WEIGHTS_PER_SQUARE, Task, config_of, tasks_of
 from pennyweight.planner.calibration_store import calibrated_card, calibrated_host
 from pennyweight.planner.card_names import find_card
 from pennyweight.planner.host import Host
@@ -18,7 +18,8 @@ from pennyweight.store.database import open_store
 
 BITS = {"Q4_K_M": 4.9, "Q8_0": 8.5, "F16": 16.0, "IQ4_XS": 4.3, "Q4_0": 4.5, "Q3_K_S": 3.5}
 RATE = {"Q4_K_M": 6e9, "Q8_0": 8e9, "F16": 9e9, "IQ4_XS": 3e9, "Q4_0": 7e9, "Q3_K_S": 4e9}
-LAYER, CACHE_RATE, FLOPS = 2e-4, 4e9, 5e10
+LAYER, CACHE_RATE, FLOPS, PROMPT_LAYER = 2e-4, 4e9, 5e10, 6e-4
+ATTENTION = 0.3 * FLOPS  # what `host_rates` says attention reaches
 
 
 class PlantedMachine:
@@ -35,7 +36,9 @@ class PlantedMachine:
         seconds = nbytes / RATE[task.type] + task.layers * LAYER + task.layers * row * task.depth / CACHE_RATE
         speeds = [Speed(test="tg16", samples=(1 / seconds, 0.5 / seconds))]
         if task.prompt:
-            speeds.append(Speed(test=f"pp{task.prompt}", samples=(FLOPS / (2 * weights),)))
+            scores = 2 * task.layers * config.head_count * config.head_length * task.prompt**2
+            reading = 2 * weights * task.prompt / FLOPS + scores / ATTENTION + task.layers * PROMPT_LAYER
+            speeds.append(Speed(test=f"pp{task.prompt}", samples=(task.prompt / reading,)))
         return SpeedReport(
             description="planted",
             tensor_bytes=nbytes,
@@ -68,11 +71,22 @@ def test_the_planted_constants_of_a_processor_are_found(monkeypatch: pytest.Monk
     assert result.cache_efficiency["F16"] == pytest.approx(CACHE_RATE / 20e9, rel=1e-3)
     assert result.cache_efficiency["Q8_0"] == pytest.approx(CACHE_RATE / 20e9, rel=1e-3)
     assert result.prompt_operations_per_second == pytest.approx(FLOPS, rel=1e-3)
+    assert result.prompt_seconds_per_layer == pytest.approx(PROMPT_LAYER, rel=1e-2)
     assert result.worst_error < 1e-3
     with open_store(own_store) as store:
         rates = calibrated_host(store, Host())
     assert rates is not None
     assert dict(rates.efficiency)["K"] == pytest.approx(0.3, rel=1e-3)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("runtime", ["llama.cpp", "llama-bench"])
+def test_the_model_behind_a_long_context_shares_its_cache_as_published_ones_do(quick: bool, runtime: str) -> None:
+    long = [config_of(task) for task in tasks_of(quick, runtime) if task.name == "long context"]
+    assert long
+    for config in long:  # Llama 3, Qwen3 8B: four query heads of 128 numbers for each that keeps keys and values
+        assert config.head_count == 4 * config.head_count_kv
+        assert config.head_length == 128
 
 
 def test_a_card_of_llama_bench_is_kept_under_its_table_name(monkeypatch: pytest.MonkeyPatch, own_store: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pennyweight.core.errors import BadRequest
-from pennyweight.planner.calibration import CachePair, DecodeRun, fit_rates
+from pennyweight.planner.calibration import CachePair, DecodeRun, PromptRun, fit_rates
 from pennyweight.planner.calibration_store import (
     calibrated_card,
     calibrated_host,
@@ -38,18 +38,24 @@ def run(family: Family, nbytes: float, layers: int, efficiency: float, layer: fl
     q8=st.floats(0.05, 1.0),
     layer=st.floats(1e-6, 2e-3),
     cache=st.floats(0.05, 1.0),
+    flops=st.floats(1e12, 1e14),
 )
-def test_planted_constants_come_back(k: float, q8: float, layer: float, cache: float) -> None:
+def test_planted_constants_come_back(k: float, q8: float, layer: float, cache: float, flops: float) -> None:
     runs = [run(Family.K, 8e8, 48, k, layer), run(Family.K, 9e8, 8, k, layer), run(Family.Q8_0, 1.5e9, 8, q8, layer)]
     shallow = run(Family.K, 1e8, 8, k, layer)
     deep = replace(shallow, cache_bytes=5e8, seconds=shallow.seconds + 5e8 / (cache * PRIOR.bandwidth))
-    made = fit_rates(runs, PRIOR, pairs=[CachePair(shallow=shallow, deep=deep)], prompt_flops=1e13)
+    prompts = [
+        PromptRun(family=Family.K, operations=ops, layers=n, seconds=ops / flops + n * 5 * layer)
+        for ops, n in ((9e11, 48), (1e12, 8))
+    ]
+    made = fit_rates(runs, PRIOR, pairs=[CachePair(shallow=shallow, deep=deep)], prompts=prompts)
     assert dict(made.efficiency)[Family.K] == pytest.approx(k, rel=1e-6)
     assert made.seconds_per_layer == pytest.approx(layer, rel=1e-4)
     if q8 * PRIOR.bandwidth * layer * 8 < 4 * 1.5e9:  # else the layers hide the bytes, and no fit would find them
         assert dict(made.efficiency)[Family.Q8_0] == pytest.approx(q8, rel=1e-3)
     assert dict(made.cache_efficiency)[Family.F16] == pytest.approx(cache, rel=1e-6)
-    assert made.prompt_flops == 1e13
+    assert made.prompt_flops == pytest.approx(flops, rel=1e-3)
+    assert made.prompt_seconds_per_layer == pytest.approx(5 * layer, rel=1e-3)
     assert made.basis is Basis.CALIBRATED
 
 

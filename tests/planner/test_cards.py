@@ -27,6 +27,8 @@ PUBLISHED = [
     ("Arc B580", 12, 456, 8),
     ("NVIDIA A100-SXM4-80GB", 80, 2039, 16),
     ("NVIDIA H100 80GB HBM3", 80, 3352, 16),
+    ("NVIDIA H100 PCIe", 80, 2039, 16),
+    ("NVIDIA H100 NVL", 94, 3940, 16),
     ("H200", 141, 4800, 16),
     ("MI300X", 192, 5300, 16),
     ("Tesla P40", 24, 347.1, 16),
@@ -108,3 +110,25 @@ def test_a_card_given_by_hand_is_checked() -> None:
     for memory, bandwidth in ((0, 360e9), (-1, 360e9), (1 << 60, 360e9), (GIB, 0), (GIB, -5), (GIB, float("nan"))):
         with pytest.raises(BadRequest):
             custom(memory, bandwidth)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("NVIDIA H200", "H200 SXM 141GB"),
+        ("NVIDIA H200 141GB HBM3e", "H200 SXM 141GB"),
+        ("NVIDIA H200 NVL", "H200 NVL"),
+        ("NVIDIA H100 80GB HBM3", "H100 SXM5 80GB"),
+        ("H100", "H100 SXM5 80GB"),
+        ("NVIDIA H100 PCIe", "H100 PCIe 80GB"),
+        ("NVIDIA H100 NVL", "H100 NVL 94GB"),
+        ("NVIDIA A100-SXM4-40GB", "A100 SXM4 40GB"),
+        ("NVIDIA A100 80GB PCIe", "A100 PCIe 80GB"),
+        ("NVIDIA A100-PCIE-40GB", "A100 PCIe 40GB"),
+        ("Tesla V100-SXM2-32GB", "V100 SXM2 32GB"),
+        ("Tesla V100-PCIE-16GB", "V100 PCIe 16GB"),
+        ("Tesla P100-PCIE-16GB", "P100 PCIe 16GB"),
+    ],
+)
+def test_the_drivers_name_of_a_datacentre_card_is_of_its_form(text: str, name: str) -> None:
+    assert find_card(text).name == name

@@ -6,11 +6,11 @@ from statistics import median
 import numpy as np
 import pytest
 
-from benchmarks.planner import constant, decode_groups, llmfit, other_models
-from benchmarks.planner_curves import depth_errors, offload_errors, slope_errors, spilled_errors
+from benchmarks.planner import constant, decode_groups, llmfit, other_models, prompt_groups
+from benchmarks.planner_curves import cache_slope_errors, depth_errors, offload_errors, slope_errors, spilled_errors
 from benchmarks.planner_fit import predict
 from benchmarks.planner_memory import breakdown_errors, buffer_errors, cache_errors
-from benchmarks.planner_rows import DATA, Row, community_rows, speed_rows
+from benchmarks.planner_rows import DATA, Row, community_rows, measured_rows, speed_rows
 from pennyweight.planner.calibration import DecodeRun, fit_rates
 from pennyweight.planner.card_names import find_card
 from pennyweight.planner.footprint import Family, family_of
@@ -19,7 +19,7 @@ from pennyweight.planner.rates import card_rates
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    return [*speed_rows(), *community_rows()]
+    return [*speed_rows(), *community_rows(), *measured_rows()]
 
 
 def test_the_cache_of_every_published_log_is_exact() -> None:
@@ -71,6 +71,18 @@ def test_time_is_linear_in_depth() -> None:
 
 def test_a_cache_costs_what_the_card_table_says() -> None:
     assert (slope_errors()["depth, slope as shipped"]["median"] or 1) < 0.10
+
+
+def test_a_quantized_cache_is_unpacked_as_slowly_as_it_was_on_two_cards() -> None:
+    for name, group in cache_slope_errors().items():
+        assert (group["median"] or 1) < 0.15, name
+
+
+def test_prompts_of_small_models_and_of_experts_are_predicted() -> None:
+    found = prompt_groups()
+    assert (found["NVIDIA Hopper"]["shipped"] or 1) < 0.10
+    assert (found["NVIDIA RTX 40 and 50"]["shipped"] or 1) < 0.10
+    assert (found["gpt-oss-20b, nine devices"]["shipped"] or 1) < 0.25
 
 
 def test_spilled_runs_follow_from_the_hosts_bandwidth_alone() -> None:

@@ -16,6 +16,7 @@ from pennyweight.planner.host import Host, host_rates
 from pennyweight.planner.quantity import Basis
 from pennyweight.planner.rates import Rates, card_rates, class_of
 from pennyweight.planner.speed import (
+    STREAM_BANDWIDTH,
     Machine,
     batch_decode_seconds,
     decode_seconds,
@@ -91,12 +92,35 @@ def test_a_prompt_is_bound_by_arithmetic_on_the_card_and_by_the_link_off_it() ->
     footprint, made = plain(), machine()
     assert made.card is not None
     resident = prompt_seconds(place(footprint), made, 2048)
-    assert resident == pytest.approx(2 * footprint.parameters_used * 2048 / made.card.prompt_flops, rel=0.15)
+    layers = 4 * 32 * made.card.prompt_seconds_per_layer  # four micro-batches of 512
+    assert resident == pytest.approx(layers + 2 * footprint.parameters_used * 2048 / made.card.prompt_flops, rel=0.15)
     spilled = place(footprint, 17)
-    streamed = 4 * (spilled.host_weights - footprint.embedding) / made.link_bandwidth  # four micro-batches of 512
+    assert made.link_bandwidth > STREAM_BANDWIDTH, "pages of a file's are copied before they are sent"
+    streamed = 4 * (spilled.host_weights - footprint.embedding) / STREAM_BANDWIDTH
     assert prompt_seconds(spilled, made, 2048) == pytest.approx(resident + streamed)
     assert prompt_seconds(spilled, made, 2048, micro_batch=2048) < prompt_seconds(spilled, made, 2048)
     assert prompt_seconds(place(footprint), made, 0) == 0
+
+
+def test_a_prompt_touches_each_expert_once_a_micro_batch() -> None:
+    # Qwen3-30B-A3B reads prompts at a quarter of what its used weights would ask for (H200, 6,666 tokens/s)
+    made, experts, dense = machine("H200"), plain(experts=800 * MIB), plain(block=200 * MIB)
+    routed = 800 * MIB / 8 * 32 * 2
+    experts = replace(experts, parameters_routed=routed, parameters_used=dense.parameters_used)
+    assert made.card is not None
+    gap = prompt_seconds(place(experts), made, 512) - prompt_seconds(place(dense), made, 512)
+    blocks = 32 * 0.25 * made.card.prompt_seconds_per_layer
+    k = made.card.prompt_seconds(1, ((Family.K, 1.0),))
+    assert gap == pytest.approx(blocks + 2 * routed * 64 / 8 * made.card.expert_tokens * k, rel=1e-6)
+    larger = [prompt_seconds(place(experts), made, 2048, micro_batch=n) for n in (512, 2048)]
+    assert larger[1] < larger[0]
+
+
+def test_what_a_prompt_costs_grows_with_it_at_any_length() -> None:
+    for footprint in (plain(), replace(plain(experts=800 * MIB), parameters_routed=1e9)):
+        seconds = [prompt_seconds(place(footprint), machine(), n) for n in (1, 8, 100, 512, 513, 4096)]
+        assert seconds == sorted(seconds)
+        assert seconds[0] > 0
 
 
 def test_a_batch_reads_weights_once() -> None:
@@ -173,7 +197,8 @@ def test_two_runs_that_cannot_be_are_refused() -> None:
     ("card", "name"),
     [
         ("A100", "NVIDIA, datacenter memory"),
-        ("H100", "NVIDIA, datacenter memory"),
+        ("H100", "NVIDIA Hopper"),
+        ("H200", "NVIDIA Hopper"),
         ("B200", "NVIDIA, datacenter memory"),
         ("V100", "NVIDIA RTX 20"),
         ("RTX PRO 6000", "NVIDIA RTX 40 and 50"),
