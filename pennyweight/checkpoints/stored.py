@@ -11,8 +11,6 @@ from pennyweight.containers.tensor import StoredTensor
 from pennyweight.core.errors import FormatError
 
 SCALE_FORMATS = ("F16", "BF16", "F32")
-MAX_CODES = 1 << 40
-"""Weights of one matrix beyond which a header lies: a hundred times the largest published."""
 
 
 def modules_with(stored: Mapping[str, StoredTensor], suffix: str) -> list[str]:

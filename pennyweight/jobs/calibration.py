@@ -6,7 +6,7 @@ from pennyweight.checkpoints.open import open_checkpoint
 from pennyweight.core.progress import progress_bar
 from pennyweight.evaluation.texts import text_bytes
 from pennyweight.jobs.runnable import runnable
-from pennyweight.models.embedded import EMBEDDED
+from pennyweight.models.embedded import SURVEY
 from pennyweight.pipeline.calibration import (
     SELF,
     Calibration,
@@ -17,9 +17,6 @@ from pennyweight.pipeline.calibration import (
 )
 from pennyweight.runtimes.llama_cpp import Model
 from pennyweight.runtimes.torch_reference.tokens import tokens_of
-
-SURVEY = EMBEDDED / "survey.md"
-"""What the embedded model is evaluated on; it was held back from its training, and is from its calibration."""
 
 
 def calibrate(

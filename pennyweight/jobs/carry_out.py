@@ -51,9 +51,14 @@ def here(options: PlanOptions) -> PlanOptions:
 
 
 def chosen_of(made: Plan) -> PlanRow:
-    """What was chosen. Raises: DoesNotFit, with what would change that."""
+    """What was chosen. Raises: DoesNotFit, with what would change that; BadRequest for what only a server can load."""
     if made.chosen is None:
         raise DoesNotFit(f"nothing fits {made.card.name}; what would: {'; '.join(made.changes)}")
+    if made.chosen.cpu_moe_layers:
+        raise BadRequest(
+            f"the plan leaves the experts of {made.chosen.cpu_moe_layers} blocks on the host, which llama.cpp in this "
+            f"process is not asked to do; run {made.commands[-1]}"
+        )
     return made.chosen
 
 

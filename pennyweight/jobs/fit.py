@@ -99,7 +99,16 @@ class Fit:
         except ShapeError as error:
             raise BadRequest(f"{self.model}: {error}") from error
         footprint = weigh(self.anatomy, self.tensors, kept, settings)
-        return fit_memory(footprint, graph_shape(self.anatomy, footprint), settings, self.budget)
+        graph = graph_shape(self.anatomy, footprint)
+        # In this process whole layers go to a card or stay: nothing here asks llama.cpp to leave experts behind.
+        return fit_memory(footprint, graph, settings, self.budget, lends_experts=False)
+
+    def gpu_layers(self, ctx: int) -> int:
+        """Layers to put on the cards: what was asked for, else what fits beside a context of `ctx` tokens."""
+        plan = self.memory(ctx)
+        if plan is None or self.options.gpu_layers >= 0 or not self.budget.cards:
+            return self.options.gpu_layers
+        return plan.placement.gpu_layers
 
     def fits(self, ctx: int, options: SpeakingOptions | None = None) -> bool:
         """Whether the model was trained for `ctx` tokens and the memory is there."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pennyweight.core.errors import BadRequest
+from pennyweight.core.units import show_bytes
 from pennyweight.jobs.plan import Question, finish, situation_of
 from pennyweight.planner.candidate import Candidate
 from pennyweight.planner.cards import Capability
@@ -92,7 +93,7 @@ def _changes(question: Question, rows: Sequence[Candidate]) -> list[str]:
     cards = len(question.hardware.budget.cards)
     return [
         f"fewer requests or a shorter `--max-model-len`: {smallest.choice.model} {smallest.choice.type} lacks "
-        f"{max(lacking, 0) / 2**30:.2f} GiB on each card",
+        f"{show_bytes(max(lacking, 0))} on each card",
         f'more cards that share the layers: `--gpu "{2 * cards}x …" -tp {2 * cards}`',
         "a smaller model, or `--runtime llama.cpp`, which can leave layers on the host",
     ]

@@ -96,10 +96,8 @@ def serving(model: str, options: ServeOptions = USUAL) -> Iterator[Served]:
     check_address(settings)  # before a second is spent on the model
     fit = Fit.of(model, loading, options.slots)
     each = _context_of_slot(fit, loading.ctx, options.slots)
-    plan = fit.memory(each)
-    layers = plan.placement.gpu_layers if plan and loading.gpu_layers < 0 and fit.budget.cards else loading.gpu_layers
     with runnable(model) as path:
-        server = start_server(path, replace(settings, n_ctx=each * options.slots, gpu_layers=layers))
+        server = start_server(path, replace(settings, n_ctx=each * options.slots, gpu_layers=fit.gpu_layers(each)))
         try:
             yield _served(server, model, each, options, fit, bool(keys))
         finally:
@@ -157,4 +155,5 @@ def _placement(fit: Fit, each: int) -> str:
         return "all layers on the CPU" if not fit.budget.cards else f"layers on {', '.join(gpu_names())}"
     placement = plan.placement
     on_card = f"{placement.gpu_layers} of {placement.footprint.layers} layers on {', '.join(gpu_names())}"
-    return f"{on_card} ({show_bytes(plan.card_total.value)}), the others on the CPU"
+    rest = "" if placement.whole else ", the others on the CPU"
+    return f"{on_card} ({show_bytes(plan.card_total.value)}){rest}"

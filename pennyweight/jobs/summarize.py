@@ -172,7 +172,7 @@ def summarize(
     predicted = fit.predict(outline.n_ctx, outline.prompt_tokens, outline.output_tokens, len(outline.parts) + 1)
     seed = secrets.randbits(32) if options.seed is None else options.seed
     before = memory_bytes()
-    with speaker(model, replace(loading, ctx=outline.n_ctx)) as loaded:
+    with speaker(model, replace(loading, ctx=outline.n_ctx, gpu_layers=fit.gpu_layers(outline.n_ctx))) as loaded:
         watch.plan(outline, predicted, f"{loaded.engine}: {loaded.placement}")
         work = _Work(loaded, outline, Sampling(temperature=options.temperature, seed=seed), watch, started)
         bullets = work.summary(options.bullets)

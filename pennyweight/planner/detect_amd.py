@@ -20,9 +20,6 @@ MOST_DEVICES = 32
 SPEEDS = {"2.5": 1, "5.0": 2, "8.0": 3, "16.0": 4, "32.0": 5, "64.0": 6}
 """GT/s of a lane → generation of the link."""
 
-SHARED_BELOW = 2 * GIB
-"""A GPU with less memory than this has the host's: what it shows is what the firmware set aside."""
-
 
 def amd_cards(probe: Probe) -> Iterator[FoundCard]:
     """Every AMD GPU that the kernel shows, with its name where a tool gives one."""

@@ -26,9 +26,6 @@ CONTEXT_OVERHEAD = {
 
 UNKNOWN_OVERHEAD = (600, 250, 900)
 
-DESKTOP_BYTES = 500 * MIB
-"""What a desktop and its browser take of a card that drives a screen, at least: 2.1 to 3.9 GiB have been seen."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
@@ -117,11 +114,18 @@ def plan_memory(
 
 
 def fit_memory(
-    footprint: Footprint, graph: GraphShape, settings: Settings, budget: Budget, era: Era = Era.KEPT_LOGITS
+    footprint: Footprint,
+    graph: GraphShape,
+    settings: Settings,
+    budget: Budget,
+    era: Era = Era.KEPT_LOGITS,
+    *,
+    lends_experts: bool = True,
 ) -> MemoryPlan:
     """The most of a model that the cards take, or what `settings` ask for; `fits` says whether that is enough.
 
     Of an expert model experts go to the host first, as llama.cpp's own fit has it: the rest is read by every token.
+    Without `lends_experts` only whole layers do.
     Raises: BadRequest for negative counts.
     """
 
@@ -133,7 +137,7 @@ def fit_memory(
         return plan(0, 0)
     if settings.gpu_layers is not None or settings.cpu_moe_layers:
         return plan(layers, settings.cpu_moe_layers)
-    moe = len(footprint.blocks) if footprint.expert_count else 0
+    moe = len(footprint.blocks) if footprint.expert_count and lends_experts else 0
     candidates = [(layers, lent) for lent in range(moe + 1)] + [(n, moe) for n in range(layers - 1, -1, -1)]
     first = _first_that_fits([lambda c=c: plan(*c) for c in candidates])
     return first or plan(*candidates[-1])

@@ -31,14 +31,14 @@ def layers_text(curve: Curve, width: int) -> list[str]:
 
 
 def sizes_text(points: Sequence[SizePoint], room: float, width: int) -> list[str]:
-    """A bar for some sizes, on both sides of what the card has room for."""
+    """A bar for some sizes, on both sides of what the card has room for, and for the last that it has."""
     step = max(1, len(points) // ROWS)
-    shown = points[step - 1 :: step]
+    inside = [point for point in points if point.weights_bytes <= room]
+    shown = [point for number, point in enumerate(points, 1) if number % step == 0 or point in inside[-1:]]
     most = max(point.tokens_per_second for point in shown)
-    inside = [point for point in shown if point.weights_bytes <= room]
     lines = []
     for point in shown:
-        is_knee = bool(inside) and point == inside[-1]
+        is_knee = point in inside[-1:]
         mark = f" < knee at {gib(room)}" if is_knee else "" if point.weights_bytes <= room else " (spills)"
         lines.append(_bar(f"{gib(point.weights_bytes):>5}", point.tokens_per_second, most, mark, width))
     return ["GiB of weights → tokens/s", *lines]

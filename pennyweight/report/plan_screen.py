@@ -69,7 +69,11 @@ def _verdict(plan: Plan) -> str:
     row = plan.chosen
     if row is None:
         return "Nothing fits."
-    cache = "" if row.key_type.upper() in ("F16", "AUTO") else f" with a {row.key_type} cache"
+    cache = (
+        ""
+        if row.key_type.upper() in ("F16", "AUTO")
+        else f" with {'an' if row.key_type[0] in 'Ii' else 'a'} {row.key_type} cache"
+    )
     range = f" ({_between(row.decode_range)})" if row.decode_range else ""
     took = f" ({seconds(row.seconds_range[0])} to {seconds(row.seconds_range[1])})" if row.seconds_range else ""
     many = f", {row.requests} requests at once" if plan.runtime == Runtime.VLLM.value else ""

@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
-from pennyweight.core.units import show_bytes, show_seconds
+from pennyweight.core.units import show_bytes, show_rate, show_seconds
 from pennyweight.evaluation.sweep import SweepResult, SweepRow
 
 NARROW, MIDDLE, WIDE, WHOLE = 80, 100, 120, 150
@@ -202,6 +202,4 @@ def as_csv(result: SweepResult) -> str:
 
 
 def _speed(tokens_per_second: float | None) -> str:
-    if tokens_per_second is None:
-        return ""
-    return f"{tokens_per_second:.0f}" if tokens_per_second >= 100 else f"{tokens_per_second:.1f}"
+    return "" if tokens_per_second is None else show_rate(tokens_per_second)

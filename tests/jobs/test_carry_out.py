@@ -103,3 +103,10 @@ def test_without_a_published_gguf_the_checkpoint_is_fetched_and_quantized(
     monkeypatch.setattr(module, "local_path", hub)
     path = file_of("somebody/embedded", chosen_of(made))
     assert open_checkpoint(str(path)).tensors
+
+
+def test_experts_that_this_process_cannot_leave_on_the_host_are_refused_with_the_command_that_can() -> None:
+    machine = MachineOptions(gpu="RTX 3060 12GB", ram=32 << 30)
+    made = plan("Qwen3-30B-A3B", PlanOptions(machine=machine, context=16_384))
+    with pytest.raises(BadRequest, match=r"run llama-server .* --n-cpu-moe"):
+        chosen_of(made)

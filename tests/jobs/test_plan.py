@@ -8,15 +8,16 @@ import pytest
 
 from pennyweight.core.errors import BadRequest, UnknownName
 from pennyweight.jobs.plan import PlanOptions, plan
-from pennyweight.jobs.plan_cliff import cliff
+from pennyweight.jobs.plan_cliff import CliffResult, cliff
 from pennyweight.jobs.plan_machine import MachineOptions, hardware_for
 from pennyweight.planner.plan import Plan
 from pennyweight.planner.request import Runtime
 from pennyweight.planner.served_types import ALL as SERVED
 from pennyweight.planner.workloads import WorkloadOptions
 from pennyweight.recipes.grammar import parse_recipe
+from pennyweight.report.plan_curve import sizes_text
 from pennyweight.report.plan_screen import screen
-from pennyweight.report.plan_table import elided
+from pennyweight.report.plan_table import elided, gib
 
 FAMILY = ("Qwen3-14B", "Qwen3-8B", "Qwen3-4B")
 PAPER = WorkloadOptions(name="summarize", pages=40)
@@ -228,6 +229,10 @@ def test_a_long_name_keeps_both_ends() -> None:
     assert elided("short", 15) == "short"
 
 
+def _drawn(found: CliffResult) -> list[str]:
+    return sizes_text(found.sizes, found.room_bytes, 80)
+
+
 def test_the_curve_falls_at_the_knee_and_nowhere_before() -> None:
     found = cliff("Llama-3.1-70B", PlanOptions(machine=MachineOptions(gpu="RTX 4090")))
     speeds = [point.tokens_per_second for point in found.layers.points]
@@ -235,6 +240,7 @@ def test_the_curve_falls_at_the_knee_and_nowhere_before() -> None:
     assert 0 < found.layers.knee.gpu_layers < 81
     inside = [point for point in found.sizes if point.weights_bytes <= found.room_bytes]
     assert inside[-1].weights_bytes == found.room_bytes
+    assert any(line.startswith(f"{gib(found.room_bytes):>5} ") and "knee" in line for line in _drawn(found))
     assert all(point.card_share == 1 for point in inside)
 
 

@@ -4,10 +4,10 @@ import pytest
 
 from pennyweight.models import catalogue
 from pennyweight.models.describe import anatomy_from_config
-from pennyweight.planner.reads import active_weights, reads_per_token, total_weights
 from pennyweight.planner.sizes import sized_tensors, total_bytes
 from pennyweight.recipes.file_types import get_file_type
 from tests.models.tiny_configs import tiny_anatomy
+from tests.planner.reads import active_weights, reads_per_token, total_weights
 
 
 @pytest.mark.parametrize(("name", "total", "active"), [("Qwen3-30B-A3B", 30.5, 3.3), ("Mixtral-8x7B", 46.7, 12.9)])

@@ -6,12 +6,12 @@ from pennyweight.core.units import MIB
 from pennyweight.models import catalogue
 from pennyweight.planner.footprint import Family, Footprint, place
 from pennyweight.planner.kv import kv_by_block, kv_bytes
-from pennyweight.planner.reads import reads_per_token
 from pennyweight.planner.request import Settings
 from pennyweight.planner.resolve import from_catalogue
 from pennyweight.planner.sizes import sized_tensors, total_bytes
 from pennyweight.planner.weigh import graph_shape, weigh
 from pennyweight.recipes.file_types import get_file_type
+from tests.planner.reads import reads_per_token
 
 
 def footprint(name: str, file_type: str, settings: Settings) -> Footprint:
@@ -73,7 +73,7 @@ def test_a_graph_has_the_widths_of_its_model() -> None:
 @pytest.mark.parametrize("name", [model.name for model in catalogue.ALL])
 def test_every_byte_of_every_published_model_is_weighed_once(name: str) -> None:
     anatomy, settings = from_catalogue(name), Settings(context=4096)
-    tensors = sized_tensors(anatomy, get_file_type("Q8_0"))
+    tensors = sized_tensors(anatomy, None if anatomy.file_type else get_file_type("Q8_0"))
     made = weigh(anatomy, tensors, kv_by_block(anatomy, settings), settings)
     shown = sum(tensor.nbytes for tensor in tensors if tensor.name == "token_embd.weight") * made.tied
     assert made.weights == total_bytes(tensors) + shown, "a tied embedding lies on the card as well"

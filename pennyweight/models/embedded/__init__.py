@@ -6,4 +6,4 @@ EMBEDDED = Path(__file__).parent
 """The checkpoint directory, in the Hugging Face layout."""
 
 SURVEY = EMBEDDED / "survey.md"
-"""A survey of quantization in our own words, about 60 kB: what the demo evaluates on."""
+"""A survey of quantization in our own words, about 60 kB: what the demo evaluates on, held back from the training."""
