@@ -3,6 +3,7 @@
     python -m benchmarks.plan_on_card --gpu "H100 SXM5 80GB"           two cores and no GPU need nothing of this
     python -m benchmarks.plan_on_card --gpu … --calibrate              first from the card table, then calibrated
 
+The card is named and the host's bandwidth measured, for layers that stay there; the processor is not calibrated.
 Every model is synthetic (random weights in a published model's shapes), so nothing is downloaded, and none of them is
 what `calibrate` runs. The error of a row is predicted ÷ measured − 1; the last line has the medians of absolute errors.
 """
@@ -20,6 +21,7 @@ from pennyweight.jobs.plan import PlanOptions, plan
 from pennyweight.jobs.plan_machine import MachineOptions
 from pennyweight.models import catalogue
 from pennyweight.pipeline.synthetic import write_synthetic
+from pennyweight.planner.detect_host import measure_bandwidth
 from pennyweight.planner.workloads import WorkloadOptions
 from pennyweight.recipes.file_types import get_file_type
 from pennyweight.runtimes.llama_tools import run_llama_bench
@@ -77,15 +79,18 @@ class Row:
 def main() -> None:
     arguments = _arguments()
     cases = _cases(arguments.models, arguments.swept)
-    table = [_predicted(case, arguments.gpu) for case in cases]
+    host = measure_bandwidth(seconds=1.0)
+    machine = MachineOptions(gpu=arguments.gpu, ram_bandwidth=host)
+    table = [_predicted(case, machine) for case in cases]
     constants = asdict(calibrate(runtime="llama-bench", quick=arguments.quick)) if arguments.calibrate else None
-    fitted = [_predicted(case, arguments.gpu) if constants else (None, None) for case in cases]
+    fitted = [_predicted(case, machine) if constants else (None, None) for case in cases]
     rows, device = [], ""
     for case, report, before, after in zip(cases, _measured(cases), table, fitted, strict=True):
         device = f"{report.backend}, {report.build}"
         rows.append(_row(case, report, before, after))
         _show(rows[-1])
-    figures = {"device": device, "card": arguments.gpu, "calibration": constants, "rows": [asdict(r) for r in rows]}
+    figures = {"device": device, "card": arguments.gpu, "host_bandwidth": host, "calibration": constants}
+    figures["rows"] = [asdict(row) for row in rows]
     record("plan_on_card", figures | {"median_errors": _medians(rows)})
 
 
@@ -110,10 +115,10 @@ def _cases(models: Sequence[str], swept: str) -> list[Case]:
     return cases
 
 
-def _predicted(case: Case, gpu: str) -> tuple[float, float]:
+def _predicted(case: Case, machine: MachineOptions) -> tuple[float, float]:
     """(decode, prompt) tokens per second by `plan`."""
     options = PlanOptions(
-        machine=MachineOptions(gpu=gpu),
+        machine=machine,
         work=WorkloadOptions(prompt_tokens=max(case.depth, 1), output_tokens=OUTPUT),
         context=case.depth + 2 * PROMPT,
         types=(case.type,),

@@ -92,10 +92,9 @@ bandwidth, 0.57 of an H100 PCIe's and 0.38 of an H200's, as they were measured t
 
 DATACENTER_PROMPTS = (
     (Family.F16, 1.5),
-    (Family.Q8_0, 1.3),
-    (Family.K, 1.08),
-    (Family.K3, 0.8),
-    (Family.IQ4, 1.35),
+    (Family.Q8_0, 1.25),
+    (Family.K3, 0.73),
+    (Family.IQ4, 1.25),
 )
 """Of the operations/s with Q4_0: an 8B model in four types on an H200 (10,445 tokens/s as Q8_0, 6,907 as Q2_K); F16
 over K-quants on A100 and H100."""

@@ -35,6 +35,8 @@ ALIASES = {
 """Other words for the same thing, replaced before a name is read."""
 
 
+_ALIAS = re.compile(r"\b(?:" + "|".join(map(re.escape, ALIASES)) + r")\b")
+
 SXM_BY_DEFAULT = ("Hopper", "Blackwell")
 """Architectures whose datacentre cards are the SXM part where a name does not say which."""
 
@@ -72,8 +74,7 @@ def find_card(text: str) -> Card:
 def _read(text: str) -> tuple[frozenset[str], float]:
     """Words that tell cards apart, and GiB where they are said (else 0)."""
     lowered = re.sub(r"\((?:r|tm)\)", " ", text.lower()).replace("tisuper", "ti super")
-    for other, usual in ALIASES.items():
-        lowered = re.sub(rf"\b{re.escape(other)}\b", usual.lower(), lowered)
+    lowered = _ALIAS.sub(lambda found: ALIASES[found[0]].lower(), lowered)
     lowered = re.sub(r"(\d)\s+(gb|gib|g)\b", r"\1\2", re.sub(r"[-_/]", " ", lowered))
     lowered = re.sub(r"\b(rtx|gtx|rx|arc)(?=\d)", r"\1 ", lowered)
     lowered = re.sub(r"(?<=\d)(ti|super|xtx|xt|gre)\b", r" \1", lowered)

@@ -4,6 +4,7 @@ Source: llama.cpp b11549 llama-quant.cpp, `tensor_get_category` and `tensor_allo
 """
 
 from enum import StrEnum
+from functools import lru_cache
 
 
 class Role(StrEnum):
@@ -40,6 +41,9 @@ _PARTS = (
     ("ffn_down", Role.FFN_DOWN),
 )
 
+MOST_NAMES = 1 << 14
+"""Tensors whose names are remembered: a plan asks for each once a file type, and the largest models have some 2,000."""
+
 _KEPT_NAMES = ("position_embd.weight", "token_types.weight")
 
 _KEPT_PARTS = (
@@ -68,6 +72,7 @@ _KEPT_BY_ARCHITECTURE = {
 }
 
 
+@lru_cache(MOST_NAMES)
 def role_of(name: str) -> Role:
     """The role that a tensor's name says; the first part that matches decides."""
     if name in _WHOLE_NAMES:
@@ -75,6 +80,7 @@ def role_of(name: str) -> Role:
     return next((role for part, role in _PARTS if part in name), Role.OTHER)
 
 
+@lru_cache(MOST_NAMES)
 def kept_because(name: str, shape: tuple[int, ...], architecture: str) -> str | None:
     """Why a tensor stays in the format it is stored in, in words; None where a file type decides.
 
