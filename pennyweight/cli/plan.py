@@ -89,6 +89,8 @@ def plan(
         raise UnknownName.among("runtime", runtime, [known.value for known in Runtime])
     if output and not cliff:
         raise BadRequest("-o writes the picture of --cliff; say --cliff too")
+    if cliff and runtime.lower() == Runtime.VLLM.value:
+        raise BadRequest("--cliff is of llama.cpp: vLLM leaves no layers on the host, it refuses to start")
     options = PlanOptions(
         machine=MachineOptions(
             gpu=gpu,
