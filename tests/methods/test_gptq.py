@@ -142,7 +142,8 @@ def test_the_path_of_other_devices_gives_the_same_codes(
     compiled = quantize_weight(weight, seen, grids.get(name), config)
     monkeypatch.setattr(feedback, "Rows", feedback.DeviceRows)
     plain = quantize_weight(weight, seen, grids.get(name), config)
-    assert (plain.weight != compiled.weight).float().mean() < 0.01  # sums in another order may break a tie
+    # Sums in another order break ties; where a group is fitted anew to what feedback left, a tie may move its scale.
+    assert (plain.weight != compiled.weight).float().mean() < (0.05 if config.static_groups is False else 0.01)
     assert plain.loss == pytest.approx(compiled.loss, rel=1e-2)
 
 
