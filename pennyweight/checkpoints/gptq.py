@@ -126,7 +126,10 @@ def modules(stored: Mapping[str, StoredTensor], configuration: Mapping[str, Any]
     group_size = whole(configuration, "group_size", least=-1)
     symmetric = configuration.get("sym", True) is True
     version = choice(configuration, "checkpoint_format", ("gptq", "gptq_v2"), default="gptq")
-    if any(value for value in (configuration.get("dynamic") or {}).values()):
+    dynamic = configuration.get("dynamic") or {}
+    if not isinstance(dynamic, Mapping):
+        raise FormatError(f"quantization_config: dynamic is a {type(dynamic).__name__}; wanted an object")
+    if any(dynamic.values()):
         raise UnsupportedModel("quantization_config: `dynamic` gives modules bits of their own, which is not read here")
     names = modules_with(stored, "qweight")
     less = stored_version(stored, names, bits, symmetric) or (1 if version == "gptq" else 2)

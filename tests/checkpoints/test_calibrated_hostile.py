@@ -68,6 +68,7 @@ CASES: list[tuple[str, Callable[[Stored], Any], dict[str, Any], str]] = [
     ("gptq", nothing, {"group_size": 0}, "group_size is 0"),
     ("gptq", nothing, {"group_size": "128"}, "group_size is '128'"),
     ("gptq", nothing, {"dynamic": {".*": {"bits": 8}}}, "bits of their own"),
+    ("gptq", nothing, {"dynamic": ["-:.*"]}, "dynamic is a list; wanted an object"),
     ("gptq", nothing, {"quant_method": "hqq"}, "quantized by 'hqq'; read here are gptq"),
     ("awq", nothing, {"group_size": 5}, "no whole groups of 5"),
     ("awq", nothing, {"version": "gemv"}, "version is 'gemv'"),
