@@ -98,6 +98,9 @@ def quantize_blocks(
             threads=settings.threads,
         )
         stack.callback(decoder.unload)
+        blocks = decoder.config.block_count
+        if all(journal.has(block) for block in range(blocks)):
+            return  # what came behind the walk failed: a full disk, say
         count, length = calibration.tokens.shape
         width = decoder.config.embedding_length
         hidden = stack.enter_context(Hidden(count, (length, width), settings.spill))
@@ -106,7 +109,6 @@ def quantize_blocks(
         walk = _Walk(checkpoint, decoder, runner, rounding_of, transforms, settings)
         with decoder.loaded(decoder.stages[0]):
             runner.embed(torch.from_numpy(calibration.tokens.astype(np.int64)))
-        blocks = decoder.config.block_count
         with progress_bar(f"{blocks} blocks", blocks * count, "chunks") as advance:
             for block in range(blocks):
                 walk.block(block, journal, advance)

@@ -117,6 +117,15 @@ def test_a_run_resumes_behind_its_last_block_with_the_same_bytes(model: Checkpoi
     assert {name.split(".")[1] for name in asked} == {"1"}, "block 0 came from the journal"
 
 
+def test_a_finished_walk_is_not_walked_again(
+    model: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(model, tmp_path, Q4, tokens(300))
+    monkeypatch.setattr(walk_module, "Hidden", lambda *room: pytest.fail("chunks are carried again"))
+    again = run(model, tmp_path, Q4, tokens(300))
+    assert [result.reports for result in again] == [result.reports for result in first]
+
+
 KILLED = """
 import os, sys
 from pathlib import Path
