@@ -30,8 +30,8 @@ NO_HOOKS = Hooks()
 USUAL = TorchSettings()
 
 DIFFERS_FROM_LLAMA_CPP = (
-    "llama.cpp rounds the inputs of a GGUF's quantized matrices to 8 bits, this engine does not, so that perplexities of "
-    "one file differ by up to 0.5 %"
+    "llama.cpp rounds the inputs of a GGUF's quantized matrices to 8 bits, this engine does not, so that perplexities "
+    "of one file differ by up to 0.5 %"
 )
 """For a person who sees both engines' numbers."""
 
