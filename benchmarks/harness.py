@@ -9,22 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pennyweight.store.machine import hardware
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("numpy", "numba", "llvmlite", "gguf", "xllamacpp", "torch")
-
-
-def hardware() -> str:
-    """The processor as it calls itself, and how many of its cores this machine has."""
-    import os
-
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    return f"{model}, {os.cpu_count()} cores, {platform.system()}"
 
 
 def installed(package: str) -> str:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pennyweight.cli.layers import layers
 from pennyweight.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def bench(
         str, typer.Option(help="`llama.cpp`, in this process; `llama-bench` or `llama-server`: those on the PATH.")
     ] = "llama.cpp",
     threads: Annotated[int | None, typer.Option("-t", "--threads", min=1, help="Default: the runtime's.")] = None,
-    gpu_layers: Annotated[int, typer.Option("-ngl", min=-1, help="Layers on the GPU; -1: all that it takes.")] = -1,
+    gpu_layers: Annotated[
+        str, typer.Option("-ngl", metavar="N|auto|all", help="Layers on the GPU. Default: what the runtime sees fit.")
+    ] = "auto",
     cache_type_k: Annotated[str, typer.Option("-ctk", metavar="TYPE", help="What keys are stored in.")] = "f16",
     cache_type_v: Annotated[str, typer.Option("-ctv", metavar="TYPE", help="What values are stored in.")] = "f16",
     flash_attention: Annotated[str, typer.Option("-fa", metavar="on|off|auto", help="Flash attention.")] = "auto",
@@ -43,7 +46,7 @@ def bench(
         generated_tokens=generate,
         repetitions=repetitions,
         threads=threads,
-        gpu_layers=gpu_layers,
+        gpu_layers=layers(gpu_layers),
         type_k=cache_type_k,
         type_v=cache_type_v,
         flash_attention=three_way(flash_attention),

@@ -30,6 +30,8 @@ def calibrate(
 
 def _show(result: "CalibrateResult") -> None:
     print(f"{result.device}, {result.runtime} {result.build}")
+    if result.resumed_runs:
+        print(f"{result.resumed_runs} of {len(result.runs)} runs are of an earlier calibration that was interrupted")
     print(f"bandwidth {result.bandwidth / 1e9:.1f} GB/s ({result.bandwidth_source})")
     columns = ("model", "type", "cache", "layers", "MiB", "depth", "tokens/s")
     print_table("", columns, [_run(run) for run in result.runs], left=("model", "type", "cache"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pennyweight.cli.layers import layers
 from pennyweight.cli.output import print_json
 from pennyweight.core.errors import BadRequest, UnknownName
 from pennyweight.core.units import parse_memory, parse_rate, parse_tokens
@@ -42,7 +43,9 @@ def plan(
     cache_type_k: Annotated[str | None, typer.Option("-ctk", metavar="TYPE", help="What keys are stored in.")] = None,
     cache_type_v: Annotated[str | None, typer.Option("-ctv", metavar="TYPE", help="What values are stored in.")] = None,
     flash_attention: Annotated[str, typer.Option("-fa", metavar="on|off", help="Flash attention.")] = "on",
-    gpu_layers: Annotated[int | None, typer.Option("-ngl", help="Layers on the card. Default: all that fit.")] = None,
+    gpu_layers: Annotated[
+        str, typer.Option("-ngl", metavar="N|auto|all", help="Layers on the card. Default: all that fit.")
+    ] = "auto",
     cpu_moe: Annotated[int, typer.Option("--n-cpu-moe", help="Blocks whose experts stay on the host.")] = 0,
     slots: Annotated[int | None, typer.Option("-np", help="Requests at once. Default: the work's.")] = None,
     micro_batch: Annotated[int, typer.Option("-ub", min=1, help="Prompt tokens computed at once.")] = 512,
@@ -112,7 +115,7 @@ def plan(
         types=tuple(name for text in type or () for name in text.replace(",", " ").split()),
         key_type=cache_type_k,
         value_type=cache_type_v,
-        gpu_layers=gpu_layers,
+        gpu_layers=None if (count := layers(gpu_layers)) < 0 else count,
         cpu_moe_layers=cpu_moe,
         micro_batch=micro_batch,
         flash_attention=_on(flash_attention),

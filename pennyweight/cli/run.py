@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pennyweight.cli.layers import LAYERS_HELP, layers
 from pennyweight.cli.output import print_json
 from pennyweight.core.units import parse_tokens, show_bytes, show_seconds
 
@@ -31,7 +32,7 @@ def run(
     ctx: Annotated[
         str | None, typer.Option("-c", "--ctx", metavar="TOKENS", help="Context; default: the model's, 8k at most.")
     ] = None,
-    gpu_layers: Annotated[int, typer.Option("-ngl", min=-1, help="Layers on the GPU; -1: all that it takes.")] = -1,
+    gpu_layers: Annotated[str, typer.Option("-ngl", metavar="N|auto|all", help=LAYERS_HELP)] = "auto",
     cache_type_k: Annotated[str, typer.Option("-ctk", metavar="TYPE", help="What keys are stored in.")] = "f16",
     cache_type_v: Annotated[str, typer.Option("-ctv", metavar="TYPE", help="What values are stored in.")] = "f16",
     flash_attention: Annotated[str, typer.Option("-fa", metavar="on|off|auto", help="Flash attention.")] = "auto",
@@ -62,7 +63,7 @@ def run(
     loading = SpeakingOptions(
         ctx=None if ctx is None else parse_tokens(ctx),
         engine=engine,
-        gpu_layers=gpu_layers,
+        gpu_layers=layers(gpu_layers),
         type_k=cache_type_k,
         type_v=cache_type_v,
         flash_attention=three_way(flash_attention),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pennyweight.cli.layers import LAYERS_HELP, layers
 from pennyweight.cli.output import print_json
 from pennyweight.core.units import parse_tokens, show_bytes
 
@@ -28,7 +29,7 @@ def serve(
         str | None, typer.Option(metavar="KEY", help="Clients must show it. Safer: the file, or LLAMA_API_KEY.")
     ] = None,
     api_key_file: Annotated[Path | None, typer.Option(metavar="F", help="Keys, one a line.")] = None,
-    gpu_layers: Annotated[int, typer.Option("-ngl", min=-1, help="Layers on the GPU; -1: all that fit.")] = -1,
+    gpu_layers: Annotated[str, typer.Option("-ngl", metavar="N|auto|all", help=LAYERS_HELP)] = "auto",
     cache_type_k: Annotated[str, typer.Option("-ctk", metavar="TYPE", help="What keys are stored in.")] = "f16",
     cache_type_v: Annotated[str, typer.Option("-ctv", metavar="TYPE", help="What values are stored in.")] = "f16",
     flash_attention: Annotated[str, typer.Option("-fa", metavar="on|off|auto", help="Flash attention.")] = "auto",
@@ -43,7 +44,7 @@ def serve(
 
     loading = SpeakingOptions(
         ctx=None if ctx is None else parse_tokens(ctx),
-        gpu_layers=gpu_layers,
+        gpu_layers=layers(gpu_layers),
         type_k=cache_type_k,
         type_v=cache_type_v,
         flash_attention=three_way(flash_attention),

@@ -3,14 +3,17 @@
 On a machine without a GPU, or with the llama.cpp in this process, the processor is calibrated; with
 `runtime="llama-bench"` whatever the llama-bench of the PATH runs on. Runs, in this order: many thin layers and few wide
 ones of one family (bandwidth and arithmetic against the cost of a layer), one model of each other family, one behind a
-long context for each type of cache. Disk and time are bounded: the models are written one at a time and removed.
+long context for each type of cache. Disk and time are bounded: the models are written one at a time and removed. Each
+run is kept when it is done; a second call goes on after an interrupted one (`calibrate_journal`).
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pennyweight.core.errors import BadRequest, PennyweightError, UnknownName
 from pennyweight.core.progress import progress_bar
 from pennyweight.evaluation.throughput import model_speed
+from pennyweight.jobs.calibrate_journal import CalibrationJournal, MeasuredRun
 from pennyweight.jobs.calibrate_tasks import IN_PROCESS, WEIGHTS_PER_SQUARE, Task, config_of, tasks_of
 from pennyweight.pipeline.synthetic import synthetic_gguf
 from pennyweight.planner.calibration import CachePair, DecodeRun, PromptRun, fit_rates
@@ -18,7 +21,7 @@ from pennyweight.planner.calibration_store import save_calibration
 from pennyweight.planner.card_names import find_cards
 from pennyweight.planner.cards import Card
 from pennyweight.planner.detect import detect
-from pennyweight.planner.detect_host import detect_host
+from pennyweight.planner.detect_host import detect_host, measured
 from pennyweight.planner.footprint import Family, family_of
 from pennyweight.planner.host import host_rates
 from pennyweight.planner.probe import Probe
@@ -31,6 +34,8 @@ from pennyweight.store.database import open_store
 from pennyweight.store.machine import hardware
 
 RUNTIMES = (IN_PROCESS, LLAMA_BENCH)
+
+Done = tuple[Task, MeasuredRun]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,7 @@ class CalibrateResult:
         prompt_seconds_per_layer: what a decoder block costs each micro-batch of a prompt beside them.
         measured_families: those that were run; the others keep the ratio of their class.
         worst_error: largest relative error of the fit on its own runs.
+        resumed_runs: how many of the runs an interrupted calibration had left.
     """
 
     device: str
@@ -74,6 +80,7 @@ class CalibrateResult:
     prompt_seconds_per_layer: float
     measured_families: tuple[str, ...]
     worst_error: float
+    resumed_runs: int
     runs: tuple[CalibrationRun, ...]
     store: str
 
@@ -91,18 +98,21 @@ def calibrate(*, quick: bool = False, runtime: str = IN_PROCESS, threads: int | 
     if runtime not in RUNTIMES:
         raise UnknownName.among("runtime", runtime, RUNTIMES)
     tasks = list(tasks_of(quick, runtime))
-    done: list[tuple[Task, SpeedReport]] = []
+    settings = SpeedSettings(threads=threads, repetitions=2 if quick else 3)
+    journal = CalibrationJournal(runtime, settings)
+    done: list[Done] = []
     with progress_bar("calibrate", len(tasks), "runs") as advance:
         for task in tasks:
-            done.append((task, _run(task, runtime, SpeedSettings(threads=threads, repetitions=2 if quick else 3))))
+            done.append((task, journal.run(task, partial(_run, task, runtime, settings))))
             advance(1)
     report = done[0][1]
-    device, prior, bandwidth_source = _device(report)
+    device, prior, bandwidth_source = _device(report.backend)
     rates = _fit(done, prior)
     engine = f"{runtime} {BUILD if runtime == IN_PROCESS else report.build}"
     with open_store() as store:
         save_calibration(store, device, engine, rates)
         path = str(store.path)
+    journal.close()
     return CalibrateResult(
         device=device,
         runtime=runtime,
@@ -115,6 +125,7 @@ def calibrate(*, quick: bool = False, runtime: str = IN_PROCESS, threads: int | 
         prompt_operations_per_second=rates.prompt_flops,
         prompt_seconds_per_layer=rates.prompt_seconds_per_layer,
         measured_families=tuple(dict.fromkeys(family_of(task.type).value for task, _ in done)),
+        resumed_runs=journal.found,
         worst_error=max(_error(task, made, rates) for task, made in done if not task.depth),
         runs=tuple(_shown(task, made) for task, made in done),
         store=path,
@@ -139,12 +150,12 @@ def _run(task: Task, runtime: str, base: SpeedSettings) -> SpeedReport:
             return model_speed(model, settings)
 
 
-def _device(report: SpeedReport) -> tuple[str, Rates, str]:
+def _device(backend: str) -> tuple[str, Rates, str]:
     """Name, constants before the fit, and where their bandwidth is from."""
-    if report.backend.upper().startswith(("CPU", "BLAS")):
-        host = detect_host(Probe())
+    if backend.upper().startswith(("CPU", "BLAS")):
+        host = measured(detect_host(Probe()))
         return hardware(), host_rates(host), host.source
-    card = _card(report.backend)
+    card = _card(backend)
     return card.name, card_rates(card), f"data sheet of {card.name}"
 
 
@@ -154,39 +165,34 @@ def _card(backend: str) -> Card:
     try:
         return find_cards(named)[0]
     except PennyweightError as error:
-        found = detect(Probe(), measure=False).cards
+        found = detect(Probe()).cards
         if not found:
             raise BadRequest(f"{backend} names no card whose bandwidth is known ({error})") from error
         return found[0].card
 
 
-def _fit(done: list[tuple[Task, SpeedReport]], prior: Rates) -> Rates:
+def _fit(done: list[Done], prior: Rates) -> Rates:
     runs = [_decode(task, made) for task, made in done if not task.cache_heads]
     cached = [_decode(task, made) for task, made in done if task.cache_heads]
     pairs = [CachePair(shallow=a, deep=b) for a, b in zip(cached[::2], cached[1::2], strict=True)]
     return fit_rates(runs, prior, pairs=pairs, prompts=_prompts(done, prior), source="short runs on this machine")
 
 
-def _decode(task: Task, made: SpeedReport) -> DecodeRun:
+def _decode(task: Task, made: MeasuredRun) -> DecodeRun:
     config = config_of(task)
     row = 2 * config.head_count_kv * config.head_length * (2 if task.cache_type == "f16" else 34 / 32)
     return DecodeRun(
         family=family_of(task.type),
-        nbytes=made.tensor_bytes,
+        nbytes=made.bytes,
         layers=task.layers,
-        seconds=1 / _speed(made, "tg"),
+        seconds=1 / made.decode_tok_s,
         cache_family=family_of(task.cache_type),
         cache_bytes=task.layers * row * task.depth,
     )
 
 
-def _speed(made: SpeedReport, test: str) -> float:
-    """Tokens per second of the best repetition: whatever disturbs a run makes it slower, never faster."""
-    return max(max(speed.samples) for speed in made.speeds if speed.test.startswith(test))
-
-
-def _prompts(done: list[tuple[Task, SpeedReport]], prior: Rates) -> list[PromptRun]:
-    return [_prompt(task, _speed(made, "pp"), prior) for task, made in done if task.prompt]
+def _prompts(done: list[Done], prior: Rates) -> list[PromptRun]:
+    return [_prompt(task, made.prompt_tok_s, prior) for task, made in done if task.prompt]
 
 
 def _prompt(task: Task, speed: float, prior: Rates) -> PromptRun:
@@ -201,19 +207,19 @@ def _prompt(task: Task, speed: float, prior: Rates) -> PromptRun:
     )
 
 
-def _error(task: Task, made: SpeedReport, rates: Rates) -> float:
+def _error(task: Task, made: MeasuredRun, rates: Rates) -> float:
     run = _decode(task, made)
     fitted = rates.read_seconds(run.nbytes, ((Family(run.family), 1.0),)) + run.layers * rates.seconds_per_layer
     return abs(fitted / run.seconds - 1)
 
 
-def _shown(task: Task, made: SpeedReport) -> CalibrationRun:
+def _shown(task: Task, made: MeasuredRun) -> CalibrationRun:
     return CalibrationRun(
         name=task.name,
         type=task.type,
         cache_type=task.cache_type,
         layers=task.layers,
-        bytes=made.tensor_bytes,
+        bytes=made.bytes,
         depth=task.depth,
-        tokens_per_second=_speed(made, "tg"),
+        tokens_per_second=made.decode_tok_s,
     )

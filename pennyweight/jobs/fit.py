@@ -9,7 +9,7 @@ from pennyweight.core.errors import BadRequest, DoesNotFit, PennyweightError, Sh
 from pennyweight.core.units import show_bytes
 from pennyweight.jobs.here import budget_here
 from pennyweight.jobs.runnable import lossless_type
-from pennyweight.jobs.speaking import SpeakingOptions
+from pennyweight.jobs.speaking_options import SpeakingOptions
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.planner.kv import kv_by_block
 from pennyweight.planner.machine import machine_of
@@ -109,6 +109,22 @@ class Fit:
         if plan is None or self.options.gpu_layers >= 0 or not self.budget.cards:
             return self.options.gpu_layers
         return plan.placement.gpu_layers
+
+    def spill(self, ctx: int) -> tuple[str, ...]:
+        """What a person should know where not every layer fits the cards beside a context of `ctx` tokens."""
+        plan = self.memory(ctx)
+        if plan is None or not self.budget.cards:
+            return ()
+        count, layers = plan.placement.gpu_layers, plan.placement.footprint.layers
+        if plan.spare < 0:
+            lacking = show_bytes(-plan.spare)
+            return (f"{count} layers were asked for and the card lacks {lacking}; -ngl auto takes what fits",)
+        if self.options.gpu_layers < 0 and count < layers:
+            return (
+                f"{count} of {layers} layers fit the card beside a context of {ctx:,} tokens, the processor runs the "
+                "rest; a smaller -c, a quantized cache (-ctk, -ctv) or a smaller type leaves room for more",
+            )
+        return ()
 
     def fits(self, ctx: int, options: SpeakingOptions | None = None) -> bool:
         """Whether the model was trained for `ctx` tokens and the memory is there."""

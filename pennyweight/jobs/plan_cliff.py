@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pennyweight.core.errors import BadRequest
-from pennyweight.jobs.plan import PlanOptions, Question, ask, asked_for, situation_of
+from pennyweight.jobs.plan_choices import asked_for, situation_of
+from pennyweight.jobs.plan_question import USUAL, PlanOptions, Question, ask
 from pennyweight.planner.candidate import Choice
 from pennyweight.planner.curve import Curve, SizePoint, layers_curve, size_curve
 from pennyweight.planner.decide import decide
@@ -15,7 +16,6 @@ from pennyweight.planner.memory import plan_memory
 from pennyweight.planner.request import Runtime
 from pennyweight.planner.weigh import graph_shape
 
-DEFAULTS = PlanOptions()
 SIZES = 60
 """Points of the curve against size."""
 
@@ -47,7 +47,7 @@ class CliffResult:
         return f"{self.model} {self.type} on {self.card}, after {self.depth:,} tokens"
 
 
-def cliff(models: str | Sequence[str], options: PlanOptions = DEFAULTS) -> CliffResult:
+def cliff(models: str | Sequence[str], options: PlanOptions = USUAL) -> CliffResult:
     """The curves of what `plan` chooses; where nothing fits, of the first model's smallest 4-bit type.
 
     Raises: as `plan`; BadRequest where there is no card, or vLLM, which leaves nothing on the host.

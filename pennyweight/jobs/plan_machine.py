@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from pennyweight.core.errors import BadRequest
 from pennyweight.planner.calibration_store import calibrated_card, calibrated_host
 from pennyweight.planner.card_names import find_cards
-from pennyweight.planner.cards import Card, custom
+from pennyweight.planner.cards import BY_HAND, Card, custom
 from pennyweight.planner.detect import detect
+from pennyweight.planner.detect_host import with_measured
 from pennyweight.planner.host import Host
+from pennyweight.planner.host_kept import with_known_bandwidth
 from pennyweight.planner.machine import machine_of
 from pennyweight.planner.memory import Budget
 from pennyweight.planner.quantity import Basis
+from pennyweight.planner.rates import Rates
 from pennyweight.planner.speed import Machine
 from pennyweight.store.database import Store
 
@@ -66,18 +69,23 @@ def _calibrated(budget: Budget, store: Store | None):
 
 
 def _this_machine(options: MachineOptions, store: Store | None) -> Hardware:
-    """The cards of this machine; its host's bandwidth is measured where everything depends on it."""
-    seen = detect(measure=False)
-    host_rates = calibrated_host(store, seen.host) if store else None
-    if not seen.cards and host_rates is None and options.ram_bandwidth is None:
-        seen = replace(seen, host=detect(measure=True).host)
-    budget = replace(seen.budget, host=_host(options, seen.host))
-    budget = replace(budget, used_bytes=budget.used_bytes + options.margin)
+    """The cards of this machine, and its host: calibrated, else with its bandwidth measured once."""
+    seen = detect()
+    rates = calibrated_host(store, seen.host) if store and options.ram_bandwidth is None else None
+    host = _timed(seen.host, rates, options)
+    budget = replace(seen.budget, host=_host(options, host), used_bytes=seen.budget.used_bytes + options.margin)
     if not budget.cards and options.margin:
         raise BadRequest("--vram-margin is of a card, and none was found; name one with --gpu")
     notes = seen.notes if seen.cards else (*seen.notes, "no GPU was found here; this is for the processor alone")
-    machine = machine_of(budget, card=_calibrated(budget, store), host=host_rates)
+    machine = machine_of(budget, card=_calibrated(budget, store), host=rates)
     return Hardware(budget=budget, machine=machine, notes=notes, found=True)
+
+
+def _timed(host: Host, rates: Rates | None, options: MachineOptions) -> Host:
+    """The host with the bandwidth that is known of it; one that was given by hand needs none."""
+    if options.ram_bandwidth is not None:
+        return host
+    return with_measured(host, rates.bandwidth, "when it was calibrated") if rates else with_known_bandwidth(host)
 
 
 def _named(options: MachineOptions) -> Budget:
@@ -86,7 +94,7 @@ def _named(options: MachineOptions) -> Budget:
         if options.vram is not None:
             cards = tuple(card.with_memory(options.vram) for card in cards)
         if options.bandwidth is not None:
-            cards = tuple(replace(card, bandwidth=options.bandwidth) for card in cards)
+            cards = tuple(replace(card, bandwidth=options.bandwidth, bandwidth_source=BY_HAND) for card in cards)
         cards = tuple(_sized(card, options.ram) for card in cards)
         return Budget(cards=cards, host=_host(options, Host()), used_bytes=options.margin)
     if options.vram is None or options.bandwidth is None:
@@ -111,7 +119,7 @@ def _host(options: MachineOptions, host: Host) -> Host:
     if options.ram is not None:
         host = replace(host, memory_bytes=options.ram, available_bytes=0)
     if options.ram_bandwidth is not None:
-        host = replace(host, bandwidth=options.ram_bandwidth, basis=Basis.HEURISTIC, source="bandwidth given by hand")
+        host = replace(host, bandwidth=options.ram_bandwidth, basis=Basis.HEURISTIC, source=BY_HAND)
     return host
 
 

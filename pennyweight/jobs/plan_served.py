@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from pennyweight.core.errors import BadRequest
 from pennyweight.core.units import show_bytes
-from pennyweight.jobs.plan import Question, finish, situation_of
+from pennyweight.jobs.plan_answer import finish
+from pennyweight.jobs.plan_choices import situation_of
+from pennyweight.jobs.plan_question import Question
 from pennyweight.planner.candidate import Candidate
 from pennyweight.planner.cards import Capability
 from pennyweight.planner.commands import vllm_commands

@@ -1,7 +1,7 @@
 """What perplexity, compare and sweep share: how to evaluate, which model it was, and how that is kept in the store."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,13 +72,13 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How the text was read; `text_hash` is the SHA-256 of its bytes as scored."""
+    """How a number was made; of a text that was read, the SHA-256 of its bytes as scored, and how it was cut."""
 
-    text_hash: str
     protocol: str
-    n_ctx: int
-    chunks: int
     engine: str
+    text_hash: str | None = None
+    n_ctx: int | None = None
+    chunks: int | None = None
 
 
 def require_engine(options: EvaluationOptions) -> None:
@@ -153,6 +153,14 @@ def protocol(engine: LogitsEngine) -> str:
 
 def record(model: Identity, metrics: Sequence[Metric], reading: Reading, seed: int | None = None) -> None:
     """Keep `metrics` of `model` in the measurement store. Raises: OutputError, FormatError, BadRequest of the store."""
+    record_each(model, ((metric, reading) for metric in metrics), seed)
+
+
+def record_each(model: Identity, measured: Iterable[tuple[Metric, Reading]], seed: int | None = None) -> None:
+    """Keep numbers that were each made in a way of their own; `seed`: of the model's weights, where they are random.
+
+    Raises: as `record`.
+    """
     when = now()
     with open_store() as store:
         store.record(
@@ -176,7 +184,7 @@ def record(model: Identity, metrics: Sequence[Metric], reading: Reading, seed: i
                 when=when,
                 seed=seed,
             )
-            for metric in metrics
+            for metric, reading in measured
         )
 
 

@@ -17,8 +17,10 @@ from pennyweight.checkpoints.open import open_checkpoint
 from pennyweight.containers.gguf_writer import GGUFWriter
 from pennyweight.core.errors import BadRequest, UnknownName
 from pennyweight.core.progress import progress_bar
+from pennyweight.jobs.layers import layers_here
 from pennyweight.jobs.runnable import runnable
 from pennyweight.jobs.scoring import ENGINES
+from pennyweight.jobs.speaking_options import SpeakingOptions, context_of
 from pennyweight.runtimes.chat_template import ChatTemplate, Message
 from pennyweight.runtimes.llama_cpp import BUILD, Context, ContextSettings, Model
 from pennyweight.runtimes.llama_cpp.placement import placement
@@ -28,31 +30,6 @@ from pennyweight.runtimes.unused_gpu import unused_gpu
 
 if TYPE_CHECKING:
     from pennyweight.runtimes.torch_reference.decoder import Decoder
-
-USUAL_CONTEXT = 8192
-"""Tokens of context where nobody asks for another, or the model's own where that is less: a chat, not a book."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeakingOptions:
-    """How to load a model that is to speak.
-
-    Attributes:
-        ctx: tokens of context; None for `USUAL_CONTEXT` or the model's own, whichever is less.
-        engine: of `ENGINES`.
-        gpu_layers: -1 for all that llama.cpp sees fit.
-        type_k, type_v: what keys and values are stored in.
-        flash_attention: None leaves it to llama.cpp.
-        threads: None takes the cores this process may use.
-    """
-
-    ctx: int | None = None
-    engine: str = "llama.cpp"
-    gpu_layers: int = -1
-    type_k: str = "f16"
-    type_v: str = "f16"
-    flash_attention: bool | None = None
-    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +70,6 @@ def speaker(model: str, options: SpeakingOptions) -> Iterator[Speaker]:
         yield made
 
 
-def context_of(trained: int, asked: int | None) -> int:
-    """Tokens of context to make for a model trained for `trained`."""
-    return asked or min(trained, USUAL_CONTEXT)
-
-
 def peak_memory_bytes() -> int:
     """The most that this process has held in memory, mapped weights included."""
     unit = 1 if sys.platform == "darwin" else 1024
@@ -115,7 +87,8 @@ def memory_bytes() -> int:
 
 @contextmanager
 def _llama_cpp_speaker(model: str, options: SpeakingOptions) -> Iterator[Speaker]:
-    with runnable(model) as gguf, Model.load(gguf, n_gpu_layers=options.gpu_layers) as loaded:
+    layers = layers_here(model, options)
+    with runnable(model) as gguf, Model.load(gguf, n_gpu_layers=layers.count) as loaded:
         settings = ContextSettings(
             n_ctx=context_of(loaded.facts.n_ctx_train, options.ctx),
             threads=options.threads,
@@ -132,7 +105,7 @@ def _llama_cpp_speaker(model: str, options: SpeakingOptions) -> Iterator[Speaker
                 n_ctx=context.n_ctx,
                 engine=f"llama.cpp {BUILD}",
                 placement=placement(loaded),
-                notes=(*_notes(loaded.facts.n_ctx_train, settings.n_ctx), *([idle] if idle else [])),
+                notes=(*layers.notes, *_notes(loaded.facts.n_ctx_train, settings.n_ctx), *([idle] if idle else [])),
             )
 
 

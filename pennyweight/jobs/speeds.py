@@ -5,11 +5,8 @@ from dataclasses import dataclass
 from math import sqrt
 
 from pennyweight.evaluation.sweep import LevelSpeed
-from pennyweight.jobs.scoring import Identity
+from pennyweight.jobs.scoring import Identity, Metric, Reading, record_each
 from pennyweight.runtimes.speed import LLAMA_BENCH_DEFAULTS, Speed, SpeedReport, SpeedSettings
-from pennyweight.store.database import open_store
-from pennyweight.store.machine import hardware, versions
-from pennyweight.store.measurement import Measurement, now
 
 PROMPT, DECODE = "prompt_tok_s", "decode_tok_s"
 """Metrics of the store: tokens of a prompt read in a second, tokens written in a second."""
@@ -96,24 +93,11 @@ def record_speeds(model: Identity, speeds: Sequence[TimedMetric], engine: str, s
 
     Raises: OutputError, FormatError, BadRequest of the store.
     """
-    when = now()
-    with open_store() as store:
-        store.record(
-            Measurement(
-                model=model.model,
-                fingerprint=model.fingerprint,
-                type=model.type,
-                bytes=model.bytes,
-                bits_per_weight=model.bits_per_weight,
-                metric=speed.name,
-                value=speed.mean,
-                stderr=speed.stderr,
-                protocol=speed.protocol,
-                engine=engine,
-                versions=versions(),
-                hardware=hardware(),
-                when=when,
-                seed=seed,
-            )
-            for speed in speeds
+    measured = (
+        (
+            Metric(name=speed.name, value=speed.mean, stderr=speed.stderr),
+            Reading(protocol=speed.protocol, engine=engine),
         )
+        for speed in speeds
+    )
+    record_each(model, measured, seed)

@@ -56,6 +56,7 @@ class Anatomy:
         blocks: `shape.block_count` of them.
         notes: what a person should know: a vision projector or draft head that is not counted, a cache that is a bound.
         rope_scaling: how positions are stretched already, in words (`yarn ×4 from 32768 tokens`), or empty.
+        least: where only bounds are known, the smallest that it can be, this being the largest; else None.
     """
 
     name: str
@@ -68,3 +69,4 @@ class Anatomy:
     blocks: tuple[Block, ...]
     notes: tuple[str, ...] = ()
     rope_scaling: str = ""
+    least: "Anatomy | None" = None

@@ -42,6 +42,7 @@ class Candidate:
         first_token_seconds, seconds: of the workload's request, to its first token and to its last.
         requests: how many of the work's requests run at once; None for as many as there are slots.
         cliff: why it is slow, where it is; empty elsewhere.
+        may_fit: of a model of which only bounds are known: its largest does not fit, and its smallest does.
         notes: what a person should know.
     """
 
@@ -66,6 +67,7 @@ class Candidate:
     quality: Quality
     requests: int | None = None
     cliff: str = ""
+    may_fit: bool = False
     notes: tuple[str, ...] = ()
 
     @property

@@ -22,6 +22,8 @@ WORKING_SET_SMALL, WORKING_SET_LARGE = 2 / 3, 3 / 4
 
 LARGE_MAC = 36 * GIB
 
+BY_HAND = "given by hand"
+
 FLOPS_PER_BYTE = 45.0
 """Operations of float32 for each byte/s: the median of the RTX cards since 2020 (45.3), for a card given by figures."""
 
@@ -87,7 +89,7 @@ class Card:
         vendor: `NVIDIA`, `AMD`, `Intel`, `Apple`; empty where only figures were given.
         architecture: a key of `ARCHITECTURES`; empty where unknown.
         memory_bytes: of the card; of the whole machine where it is shared; 0 where that is not known yet.
-        bandwidth: bytes/s of the data sheet.
+        bandwidth: bytes/s, `bandwidth_source` says whose.
         fp32_flops, fp16_flops: of the shaders, operations/s.
         prompt_flops: operations/s that prompts were measured at, where somebody published it; else 0.
         pcie_generation, pcie_lanes: 0 where there is no such link.
@@ -108,6 +110,7 @@ class Card:
     pcie_lanes: int = 0
     shared: float = 0.0
     source: str
+    bandwidth_source: str = "data sheet"
     note: str = ""
 
     @property
@@ -162,7 +165,8 @@ def custom(memory_bytes: int, bandwidth: float, name: str = "") -> Card:
         fp16_flops=bandwidth * FLOPS_PER_BYTE,
         pcie_generation=4,
         pcie_lanes=16,
-        source="given by hand; arithmetic and link assumed",
+        source=f"{BY_HAND}; arithmetic and link assumed",
+        bandwidth_source=BY_HAND,
     )
 
 

@@ -16,7 +16,12 @@ READY = {f"openai/gpt-oss-{size}": f"ggml-org/gpt-oss-{size}-GGUF" for size in (
 
 
 def llama_cpp_commands(candidate: Candidate, anatomy: Anatomy, model: str) -> tuple[str, ...]:
-    """Make the file where it is not one yet, then serve it. `model` is what the operator called it."""
+    """Make the file where it is not one yet, then serve it. `model` is what the operator called it.
+
+    None for a model of unknown architecture that is no GGUF yet: nobody here can make one of it.
+    """
+    if not anatomy.known and anatomy.file_type is None and not model.endswith(".gguf"):
+        return ()
     return tuple(_llama_cpp(candidate, anatomy, model))
 
 

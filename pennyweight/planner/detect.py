@@ -31,8 +31,8 @@ class Detected:
         )
 
 
-def detect(probe: Probe | None = None, *, measure: bool = True) -> Detected:
-    """Look for cards of every make; `measure` spends a quarter of a second on the host's bandwidth."""
+def detect(probe: Probe | None = None) -> Detected:
+    """Look for cards of every make; the host's bandwidth is not measured yet (`detect_host.measured`)."""
     probe = probe or Probe()
     cards = (*nvidia_cards(probe), *amd_cards(probe), *apple_cards(probe))
     own = tuple(found for found in cards if not found.card.unified) or cards
@@ -40,7 +40,7 @@ def detect(probe: Probe | None = None, *, measure: bool = True) -> Detected:
     if len(own) < len(cards):
         left = ", ".join(found.card.name for found in cards if found.card.unified)
         notes += (f"{left}: shares the machine's memory and is left aside for the card that has its own",)
-    host = detect_host(probe, measure=measure)
+    host = detect_host(probe)
     return Detected(cards=tuple(_sized(found, host) for found in own), host=host, notes=notes)
 
 

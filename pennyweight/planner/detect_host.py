@@ -5,8 +5,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import numpy as np
-
 from pennyweight.core.parallel import default_threads
 from pennyweight.core.units import MIB
 from pennyweight.planner.host import Host
@@ -17,34 +15,39 @@ from pennyweight.store.machine import last_level_cache_bytes, total_memory_bytes
 NO_LIMIT = 1 << 60
 """A cgroup without a limit shows a number near 2^63."""
 
+_GIVING_WAY = ("inactive_file ", "active_file ")
+
 COPY_BYTES = 64 * MIB
 """Of the measurement's two arrays at least; the largest cache's size where that is more."""
 
 MOST_COPY_BYTES = 256 * MIB
 
 
-def detect_host(probe: Probe, *, measure: bool = True, seconds: float = 0.25) -> Host:
-    """The host around the cards: /proc/meminfo and cgroup limits, or sysctl; bandwidth by copies of `seconds`."""
+def detect_host(probe: Probe) -> Host:
+    """The host around the cards, from /proc/meminfo and the limits of cgroups, or sysctl; its bandwidth is assumed."""
     memory = _memory(probe)
-    available = min(_available(probe) or memory, memory) if memory else 0
-    host = Host(
+    return Host(
         memory_bytes=memory,
-        available_bytes=available,
+        available_bytes=min(_available(probe) or memory, memory) if memory else 0,
         cores=default_threads(),
         windows=platform.system() == "Windows",
     )
-    return replace(host, **_measured(available, seconds)) if measure else host
 
 
-def _measured(available: int, seconds: float) -> dict:
-    bandwidth = measure_bandwidth(available, seconds)
-    if not bandwidth:
-        return {}
-    return {
-        "bandwidth": bandwidth,
-        "basis": Basis.MEASURED,
-        "source": f"host memory {bandwidth / 1e9:.0f} GB/s, measured by copying",
-    }
+def measured(host: Host, seconds: float = 0.25) -> Host:
+    """The host with its bandwidth by copies of `seconds`; as it was where memory is too short to measure in."""
+    bandwidth = measure_bandwidth(host.available_bytes, seconds)
+    return with_measured(host, bandwidth, "by copying") if bandwidth else host
+
+
+def with_measured(host: Host, bandwidth: float, how: str) -> Host:
+    """The host with a bandwidth that was measured, in bytes/s; `how` in words."""
+    return replace(
+        host,
+        bandwidth=bandwidth,
+        basis=Basis.MEASURED,
+        source=f"measured {how}",
+    )
 
 
 def _memory(probe: Probe) -> int:
@@ -57,9 +60,15 @@ def _available(probe: Probe) -> int | None:
     free = _meminfo(probe).get("MemAvailable")
     limit = _cgroup(probe, "memory.max", "memory/memory.limit_in_bytes")
     used = _cgroup(probe, "memory.current", "memory/memory.usage_in_bytes")
-    inside = limit - min(used or 0, limit) if limit else None
+    inside = limit - min(max((used or 0) - _file_pages(probe), 0), limit) if limit else None
     known = [value for value in (free, inside) if value]
     return min(known) if known else None
+
+
+def _file_pages(probe: Probe) -> int:
+    """Of what the control group (version 2) uses, pages of files, which give way."""
+    lines = (probe.read("/sys/fs/cgroup/memory.stat") or "").splitlines()
+    return sum(whole_number(line.split()[-1]) or 0 for line in lines if line.startswith(_GIVING_WAY))
 
 
 def _meminfo(probe: Probe) -> dict[str, int]:
@@ -87,6 +96,8 @@ def measure_bandwidth(available: int = 0, seconds: float = 0.25, threads: int | 
 
     0 where memory is too short to measure in.
     """
+    import numpy as np  # here: with a bandwidth that is known, a plan needs no arrays
+
     cache = last_level_cache_bytes() or 0
     size = min(max(COPY_BYTES, cache), MOST_COPY_BYTES)
     if available and 4 * size > available:

@@ -72,7 +72,8 @@ def _described(nvml: Any, handle: Any, name: str, total: int) -> Card | None:
         return None
     architecture = ARCHITECTURES.get(_number(nvml.nvmlDeviceGetArchitecture, handle) or 0, "")
     made = custom(total, bandwidth, name or "an NVIDIA card")
-    return replace(made, vendor="NVIDIA", architecture=architecture, source="memory clock and bus of its driver")
+    said = "memory clock and bus of its driver"
+    return replace(made, vendor="NVIDIA", architecture=architecture, source=said, bandwidth_source=said)
 
 
 def _link(nvml: Any, handle: Any) -> dict[str, int]:

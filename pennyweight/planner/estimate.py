@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from pennyweight.core.units import GIB, MIB
 from pennyweight.models.anatomy import Anatomy
+from pennyweight.planner.between import between
 from pennyweight.planner.candidate import Candidate, Choice
 from pennyweight.planner.cliffs import Cliff, CliffKind, cliffs
 from pennyweight.planner.footprint import Footprint, Placement, place
@@ -62,8 +63,13 @@ class Estimator:
     def __call__(self, choice: Choice) -> Candidate:
         """The candidate. Raises: ShapeError for a cache type that a model's heads are no whole blocks of."""
         if choice not in self._known:
-            self._known[choice] = self._planned(choice)
+            made, least = self._planned(choice), self.situation.anatomies[choice.model].least
+            self._known[choice] = between(made, self._smallest(least)(choice)) if least else made
         return self._known[choice]
+
+    def _smallest(self, least: Anatomy) -> "Estimator":
+        """An estimator of the smallest model that one of unknown architecture can be."""
+        return Estimator(replace(self.situation, anatomies={least.name: least}))
 
     def settings(self, choice: Choice) -> Settings:
         """How llama.cpp is asked to run it."""
@@ -188,8 +194,8 @@ def _scaled(quantity: Quantity, factor: float) -> Quantity:
 
 
 def weights_quantity(anatomy: Anatomy, nbytes: int, rule: str) -> Quantity:
-    """Bytes of the weights: exact where the architecture is known, else a bound."""
-    if not anatomy.known:
+    """Bytes of the weights: exact where the architecture is known, or a file has them, else a bound."""
+    if not anatomy.known and anatomy.file_type is None:
         return Quantity(value=nbytes, basis=Basis.HEURISTIC, source=f"a bound: {anatomy.source}, unknown architecture")
     return Quantity(
         value=nbytes,
@@ -201,10 +207,12 @@ def weights_quantity(anatomy: Anatomy, nbytes: int, rule: str) -> Quantity:
 
 
 def _cache(anatomy: Anatomy, nbytes: int) -> Quantity:
-    basis = Basis.EXACT if anatomy.known else Basis.HEURISTIC
-    return Quantity(
-        value=nbytes, basis=basis, source="widths × cells × bytes of the cache's type", low=nbytes, high=nbytes
-    )
+    if not anatomy.known:
+        return Quantity(
+            value=nbytes, basis=Basis.HEURISTIC, source="a bound: full attention in every block", high=nbytes
+        )
+    source = "widths × cells × bytes of the cache's type"
+    return Quantity(value=nbytes, basis=Basis.EXACT, source=source, low=nbytes, high=nbytes)
 
 
 def _experts_fit(placed: MemoryPlan, budget: Budget, times: WorkTimes) -> bool:

@@ -29,7 +29,7 @@ class Host:
         available_bytes: what is free for a model now.
         bandwidth: bytes/s, as a copy of large arrays sees it.
         cores: of the processor that compute.
-        basis, source: how the bandwidth is known.
+        basis, source: how the bandwidth is known: measured, given by hand or assumed.
         windows: whether drivers page a full card's memory to the host's instead of refusing.
     """
 
@@ -52,6 +52,6 @@ def host_rates(host: Host) -> Rates:
         prompt_flops=host.cores * FLOPS_PER_CORE,
         attention_share=0.3,
         basis=Basis.HEURISTIC,
-        source=f"{READ_SHARE:.0%} of host bandwidth; {host.source}",
+        source=f"processor: {READ_SHARE:.0%} of the host's {host.bandwidth / 1e9:.0f} GB/s, {host.source}",
         spread=0.25,
     )

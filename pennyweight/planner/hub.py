@@ -18,11 +18,10 @@ from pennyweight.containers.gguf_reader import gguf_of
 from pennyweight.containers.kept_prefix import KeptSource, RecordingSource
 from pennyweight.containers.remote import RemoteSource, Server
 from pennyweight.containers.tensor import StoredTensor
-from pennyweight.core.errors import FormatError, UnsupportedModel
+from pennyweight.core.errors import FormatError
 from pennyweight.models.anatomy import Anatomy
-from pennyweight.models.bounds import bounded_anatomy
-from pennyweight.models.describe import anatomy_from_config
 from pennyweight.models.from_gguf import anatomy_from_gguf
+from pennyweight.planner.from_config import from_config
 
 MAX_JSON_BYTES = 16 << 20
 MAX_SHARDS = 1000
@@ -104,20 +103,16 @@ def hub_anatomy(hub: Hub, repository: str, file_type: str | None) -> Anatomy:
 
     Raises:
         BadRequest: no such repository or type, no leave, no connection.
-        FormatError, UnsupportedModel: what is there cannot be read, or not planned.
+        FormatError: what is there cannot be read, or not planned.
     """
     files = _files(hub, repository)
     if file_type or "config.json" not in files:
         return _from_ggufs(hub, repository, of_type(files, file_type or _implied(files), repository))
     config = hub.json(_address(repository, "config.json"))
     name, source = repository.split("/")[1], f"config.json of {repository}"
-    try:
-        return anatomy_from_config(config, name=name, repository=repository, source=source)
-    except UnsupportedModel as error:
-        tensors = _stored(hub, repository, files)
-        if not tensors:
-            raise
-        return bounded_anatomy(config, tensors, name=name, repository=repository, why=str(error))
+    return from_config(
+        config, name=name, source=source, repository=repository, stored=lambda: _stored(hub, repository, files)
+    )
 
 
 def _implied(files: list[str]) -> str:

@@ -20,7 +20,8 @@ class PlanCard:
 
     Attributes:
         name: of the cards, `2× RTX 3090`, or of the processor where there is none.
-        memory_bytes: what they have. usable_bytes: what is left for us. bandwidth: bytes/s of the data sheet, of one.
+        memory_bytes: what they have. usable_bytes: what is left for us.
+        bandwidth: bytes/s, of the slowest; bandwidth_source: how that is known.
         count: how many cards; 0 for the processor alone. unified: card and host share one memory.
         capabilities: what the units compute, `bf16`, `fp8` …
         host_memory_bytes: 0 where unknown; host_bandwidth: bytes/s, and how that is known.
@@ -31,6 +32,7 @@ class PlanCard:
     memory_bytes: int
     usable_bytes: int
     bandwidth: float
+    bandwidth_source: str
     count: int
     unified: bool
     capabilities: tuple[str, ...]
@@ -85,11 +87,12 @@ class PlanBasis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRow:
-    """One candidate; see `candidate.Candidate`. A range is (low, high), None where nothing is known of it.
+    """One candidate; see `candidate.Candidate`. A range is (low, high), None where nothing is known of it, or all is.
 
     Attributes:
         source: what MODEL was and where it is published; empty where unknown.
         requests: how many of the work's requests run at once.
+        bounds: only bounds are known of the model: sizes are its largest, speeds its slowest, the ranges beside them.
         quantizable: whether `quantize` makes this type from what is there.
     """
 
@@ -105,8 +108,10 @@ class PlanRow:
     micro_batch: int
     weights: int
     weights_bytes: int
+    weights_range: tuple[float, float] | None
     card_weights_bytes: int
     kv_bytes: int
+    kv_range: tuple[float, float] | None
     compute_bytes: int
     overhead_bytes: int
     total_bytes: int
@@ -115,6 +120,8 @@ class PlanRow:
     spare_bytes: int
     host_bytes: int
     fits: bool
+    may_fit: bool
+    bounds: bool
     layers: int
     layers_on_gpu: int
     cpu_moe_layers: int
@@ -175,6 +182,7 @@ def plan_card(budget: Budget, processor: str) -> PlanCard:
         or host.available_bytes
         or host.memory_bytes,
         bandwidth=min((card.bandwidth for card in cards), default=host.bandwidth),
+        bandwidth_source="; ".join(dict.fromkeys(card.bandwidth_source for card in cards)) or host.source,
         count=len(cards),
         unified=budget.unified,
         capabilities=tuple(sorted({str(c) for card in cards for c in card.capabilities})),
@@ -202,8 +210,10 @@ def plan_row(candidate: Candidate, anatomy: Anatomy, runtime: Runtime) -> PlanRo
         micro_batch=settings.micro_batch,
         weights=candidate.weights,
         weights_bytes=int(candidate.weights_bytes.value),
+        weights_range=_open_range(candidate.weights_bytes),
         card_weights_bytes=int(candidate.card_weights_bytes),
         kv_bytes=int(candidate.kv_bytes.value),
+        kv_range=_open_range(candidate.kv_bytes),
         compute_bytes=int(candidate.compute_bytes.value),
         overhead_bytes=int(candidate.overhead_bytes.value),
         total_bytes=int(candidate.total_bytes.value),
@@ -212,6 +222,8 @@ def plan_row(candidate: Candidate, anatomy: Anatomy, runtime: Runtime) -> PlanRo
         spare_bytes=int(candidate.spare_bytes),
         host_bytes=int(candidate.host_bytes),
         fits=candidate.fits,
+        may_fit=candidate.may_fit,
+        bounds=not anatomy.known,
         layers=candidate.layers,
         layers_on_gpu=candidate.layers_on_gpu,
         cpu_moe_layers=settings.cpu_moe_layers,
@@ -224,12 +236,17 @@ def plan_row(candidate: Candidate, anatomy: Anatomy, runtime: Runtime) -> PlanRo
         quality=_quality(candidate.quality),
         basis=_basis(candidate),
         cliff=candidate.cliff,
-        quantizable=runtime == Runtime.LLAMA_CPP and anatomy.file_type is None,
+        quantizable=runtime == Runtime.LLAMA_CPP and anatomy.file_type is None and anatomy.known,
     )
 
 
 def _range(quantity: Quantity) -> tuple[float, float] | None:
     return None if quantity.low is None or quantity.high is None else (quantity.low, quantity.high)
+
+
+def _open_range(quantity: Quantity) -> tuple[float, float] | None:
+    """The range of a number that is not exact."""
+    return None if quantity.low == quantity.high else _range(quantity)
 
 
 def _quality(quality: Quality) -> PlanQuality:

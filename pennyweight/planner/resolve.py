@@ -7,11 +7,12 @@ from typing import Any
 
 from pennyweight.containers.gguf_reader import open_gguf
 from pennyweight.containers.safetensors import INDEX, SINGLE, open_safetensors
-from pennyweight.core.errors import BadRequest, FormatError, UnsupportedModel
+from pennyweight.core.errors import BadRequest, FormatError
 from pennyweight.models import catalogue
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.models.describe import anatomy_from_config
 from pennyweight.models.from_gguf import anatomy_from_gguf
+from pennyweight.planner.from_config import from_config
 
 _REPOSITORY = re.compile(r"(?:https://)?(?:hf\.co/|huggingface\.co/)?([\w.-]+/[\w.-]+?)(?::([\w-]+))?$")
 
@@ -28,7 +29,7 @@ def resolve(model: str, *, offline: bool = False) -> Anatomy:
 
     Raises:
         UnknownName: no catalogue name, and nothing else that could be meant; the nearest names are offered.
-        BadRequest, FormatError, UnsupportedModel: what is there cannot be read, or not planned.
+        BadRequest, FormatError: what is there cannot be read, or not planned.
     """
     path = Path(model)
     if path.is_dir():
@@ -60,8 +61,7 @@ def _from_file(path: Path) -> Anatomy:
     if path.suffix == ".gguf":
         return anatomy_from_gguf(open_gguf(path), name=path.stem, source=f"GGUF header of {path}")
     if path.suffix == ".json":
-        name = path.parent.name or path.stem
-        return anatomy_from_config(read_config(path), name=name, source=str(path))
+        return from_config(read_config(path), name=path.parent.name or path.stem, source=str(path))
     if path.suffix == ".safetensors":
         return _from_directory(path.parent)
     raise BadRequest(f"{path} is none of a .gguf file, a config.json and a .safetensors file")
@@ -72,15 +72,13 @@ def _from_directory(path: Path) -> Anatomy:
     if not config.is_file():
         raise BadRequest(f"{path} has no config.json, which says what its tensors are")
     fields, name = read_config(config), path.resolve().name
-    try:
-        return anatomy_from_config(fields, name=name, source=str(config))
-    except UnsupportedModel as error:
-        if not any((path / file).is_file() for file in (SINGLE, INDEX)):
-            raise
-        from pennyweight.models.bounds import bounded_anatomy
-
-        stored = open_safetensors(path).tensors.values()
-        return bounded_anatomy(fields, stored, name=name, repository="", why=str(error))
+    has_weights = any((path / file).is_file() for file in (SINGLE, INDEX))
+    return from_config(
+        fields,
+        name=name,
+        source=str(config),
+        stored=lambda: open_safetensors(path).tensors.values() if has_weights else (),
+    )
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def _card(plan: Plan) -> str:
         memory = f"{gib(card.usable_bytes)} GiB at {card.bandwidth / 1e9:.0f} GB/s ({card.host_source})"
         return f"none: the processor, {card.name}, {memory}"
     shared = " that it may use" if card.unified else ""
-    memory = f"{gib(card.usable_bytes)} GiB{shared}, {card.bandwidth / 1e9:.0f} GB/s (data sheet)"
+    memory = f"{gib(card.usable_bytes)} GiB{shared}, {card.bandwidth / 1e9:.0f} GB/s ({card.bandwidth_source})"
     if card.unified:
         return f"{card.name}: {memory} of {gib(card.memory_bytes)} GiB"
     host = f"{gib(card.host_memory_bytes)} GiB" if card.host_memory_bytes else "memory unknown"
@@ -68,7 +68,8 @@ def _units(plan: Plan) -> str:
 def _verdict(plan: Plan) -> str:
     row = plan.chosen
     if row is None:
-        return "Nothing fits."
+        may = any(one.may_fit for one in plan.candidates)
+        return "Nothing fits for certain: only bounds are known, and some may." if may else "Nothing fits."
     cache = (
         ""
         if row.key_type.upper() in ("F16", "AUTO")
@@ -77,11 +78,11 @@ def _verdict(plan: Plan) -> str:
     range = f" ({_between(row.decode_range)})" if row.decode_range else ""
     took = f" ({seconds(row.seconds_range[0])} to {seconds(row.seconds_range[1])})" if row.seconds_range else ""
     many = f", {row.requests} requests at once" if plan.runtime == Runtime.VLLM.value else ""
-    return (
-        f"Run {row.model} {row.type}{cache}: {gib(row.total_bytes)} of {gib(row.memory_bytes)} GiB{many}; reads about "
-        f"{show_rate(row.prompt_tok_s)} and writes {show_rate(row.decode_tok_s)}{range} tokens/s; first word after "
-        f"{seconds(row.first_token_seconds)}, done after {seconds(row.seconds)}{took}."
-    )
+    most = "at most " if row.bounds else ""
+    size = f"{most}{gib(row.total_bytes)} of {gib(row.memory_bytes)} GiB{many}"
+    speed = f"reads about {show_rate(row.prompt_tok_s)} and writes {show_rate(row.decode_tok_s)}{range} tokens/s"
+    times = f"first word after {seconds(row.first_token_seconds)}, done after {seconds(row.seconds)}{took}"
+    return f"Run {row.model} {row.type}{cache}: {size}; {speed}; {times}."
 
 
 def _between(ends: tuple[float, float]) -> str:

@@ -34,13 +34,13 @@ class Column:
 LLAMA_CPP = (
     Column(head="model", cell=lambda row: row.model, left=True),
     Column(head="type", cell=lambda row: row.type, left=True),
-    Column(head="weights", cell=lambda row: gib(row.card_weights_bytes), width=MIDDLE),
+    Column(head="weights", cell=lambda row: _at_most(row) + gib(row.card_weights_bytes), width=MIDDLE),
     Column(head="cache", cell=lambda row: _cache(row), width=USUAL),
     Column(head="other", cell=lambda row: gib(row.compute_bytes + row.overhead_bytes), width=WIDE),
-    Column(head="total", cell=lambda row: gib(row.total_bytes)),
+    Column(head="total", cell=lambda row: _at_most(row) + gib(row.total_bytes)),
     Column(head="on card", cell=lambda row: _placement(row), left=True),
-    Column(head="read/s", cell=lambda row: show_rate(row.prompt_tok_s), width=MIDDLE),
-    Column(head="write/s", cell=lambda row: show_rate(row.decode_tok_s)),
+    Column(head="read/s", cell=lambda row: _at_least(row) + show_rate(row.prompt_tok_s), width=MIDDLE),
+    Column(head="write/s", cell=lambda row: _at_least(row) + show_rate(row.decode_tok_s)),
     Column(head="first", cell=lambda row: seconds(row.first_token_seconds), width=WIDE),
     Column(head="all", cell=lambda row: seconds(row.seconds), width=USUAL),
     Column(head="quality", cell=lambda row: _quality(row), width=SMALL, left=True),
@@ -114,9 +114,19 @@ def seconds(value: float) -> str:
     return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
 
 
+def _at_most(row: PlanRow) -> str:
+    """Before a size of which only bounds are known."""
+    return "≤" if row.bounds else ""
+
+
+def _at_least(row: PlanRow) -> str:
+    """Before a speed of which only bounds are known."""
+    return "≥" if row.bounds else ""
+
+
 def _cache(row: PlanRow) -> str:
     """Its size, and its type where that is not the usual one."""
-    size = gib(row.kv_bytes)
+    size = ("≤" if row.kv_range else "") + gib(row.kv_bytes)
     if row.key_type.upper() in ("F16", "AUTO") and row.value_type.upper() in ("F16", "AUTO"):
         return size
     name = row.key_type if row.key_type == row.value_type else f"{row.key_type}/{row.value_type}"

@@ -10,21 +10,77 @@ from pennyweight.core.units import GIB, KIB
 
 PACKAGES = ("xllamacpp", "numpy", "numba")
 
+CPUINFO = Path("/proc/cpuinfo")
+
+VECTORS = (
+    *(("amx_tile", "AMX"), ("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX")),
+    *(("sve2", "SVE2"), ("sve", "SVE"), ("asimd", "NEON")),
+)
+"""Flags of /proc/cpuinfo, the widest first, and what people call them."""
+
 
 def hardware() -> str:
-    """The processor as it calls itself, the cores this process may use, memory and system, on one line."""
-    memory = f", {total_memory_bytes() / GIB:.0f} GiB memory" if total_memory_bytes() else ""
-    return f"{processor()}, {default_threads()} cores{memory}, {platform.system()} {platform.machine()}"
+    """What tells this machine from others, on one line: processor, widest vectors, cores that this process may use,
+    memory, system. Measurements are kept under it.
+    """
+    parts = [
+        processor(),
+        vectors(),
+        f"{default_threads()} cores",
+        _memory(),
+        f"{platform.system()} {platform.machine()}",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
-def processor() -> str:
-    """`AMD EPYC 9B14`, or where the system does not say, its architecture."""
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return " ".join(line.split(":", 1)[1].split())
-    return platform.processor() or platform.machine() or "an unknown processor"
+def processor(information: Path = CPUINFO) -> str:
+    """`AMD EPYC 9B14`, or where the system does not say, its architecture.
+
+    A name without a number (virtual machines say `AMD EPYC` of any) is followed by its family and model.
+    """
+    said = _cpuinfo(information)
+    if name := said.get("model name", ""):
+        numbered = any(letter.isdigit() for letter in name)
+        return name if numbered else f"{name} (family {said.get('cpu family', '?')}, model {said.get('model', '?')})"
+    if part := said.get("CPU part"):
+        return f"{platform.machine()} implementer {said.get('CPU implementer', '?')}, part {part}"
+    return _apple() or platform.processor() or platform.machine() or "an unknown processor"
+
+
+def vectors(information: Path = CPUINFO) -> str:
+    """The widest vectors that the processor offers here: a hypervisor may hide some. Empty where it is not said."""
+    said = _cpuinfo(information)
+    flags = (said.get("flags") or said.get("Features") or "").split()
+    return next((name for flag, name in VECTORS if flag in flags), "")
+
+
+def _cpuinfo(information: Path) -> dict[str, str]:
+    """The first processor's fields; none where there is no such file (not Linux)."""
+    try:
+        text = information.read_text(errors="replace")
+    except OSError:
+        return {}
+    fields = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    return {name.strip(): " ".join(value.split()) for name, _, value in fields}
+
+
+def _apple() -> str:
+    """`Apple M2 Pro`, of which Python knows no more than `arm`."""
+    if platform.system() != "Darwin":
+        return ""
+    import subprocess
+
+    try:
+        asked = subprocess.run(
+            ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return asked.stdout.strip()
+
+
+def _memory() -> str:
+    return f"{total_memory_bytes() / GIB:.0f} GiB memory" if total_memory_bytes() else ""
 
 
 def total_memory_bytes() -> int:

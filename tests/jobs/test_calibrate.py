@@ -79,6 +79,56 @@ def test_the_planted_constants_of_a_processor_are_found(monkeypatch: pytest.Monk
     assert dict(rates.efficiency)["K"] == pytest.approx(0.3, rel=1e-3)
 
 
+class Interrupted(PlantedMachine):
+    """A machine that somebody stops after some runs."""
+
+    def __init__(self, runs: int) -> None:
+        super().__init__()
+        self.left, self.seen = runs, []
+
+    def __call__(self, task: Task, runtime: str, base: SpeedSettings) -> SpeedReport:
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        self.seen.append(task)
+        return super().__call__(task, runtime, base)
+
+
+def test_an_interrupted_calibration_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch, own_store: Path) -> None:
+    tasks = list(tasks_of(False, "llama.cpp"))
+    first, second, third = Interrupted(3), Interrupted(99), Interrupted(99)
+    monkeypatch.setattr(job, "_run", first)
+    with pytest.raises(KeyboardInterrupt):
+        job.calibrate()
+    assert first.seen == tasks[:3]
+    monkeypatch.setattr(job, "_run", second)
+    result = job.calibrate()
+    assert second.seen == tasks[3:]
+    assert result.resumed_runs == 3
+    assert result.seconds_per_layer == pytest.approx(LAYER, rel=1e-3)
+    monkeypatch.setattr(job, "_run", third)
+    assert job.calibrate().resumed_runs == 0
+    assert third.seen == tasks, "a finished calibration is not taken for an interrupted one"
+
+
+@pytest.mark.parametrize("change", ["threads", "machine", "age", "value"])
+def test_runs_of_other_settings_machines_and_days_do_not_stand(
+    monkeypatch: pytest.MonkeyPatch, own_store: Path, change: str
+) -> None:
+    monkeypatch.setattr(job, "_run", Interrupted(2))
+    with pytest.raises(KeyboardInterrupt):
+        job.calibrate(threads=2)
+    journal = own_store.with_name("calibration.jsonl")
+    if change == "machine":
+        monkeypatch.setattr("pennyweight.jobs.calibrate_journal.hardware", lambda: "another machine")
+    lines = [json.loads(line) for line in journal.read_text().splitlines() if line]
+    for line in lines:
+        line["row"] |= {"age": {"when": "2020-01-01T00:00:00+00:00"}, "value": {"decode_tok_s": "fast"}}.get(change, {})
+    journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    monkeypatch.setattr(job, "_run", PlantedMachine())
+    assert job.calibrate(threads=3 if change == "threads" else 2).resumed_runs == 0
+
+
 @pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("runtime", ["llama.cpp", "llama-bench"])
 def test_the_model_behind_a_long_context_shares_its_cache_as_published_ones_do(quick: bool, runtime: str) -> None:
@@ -91,6 +141,7 @@ def test_the_model_behind_a_long_context_shares_its_cache_as_published_ones_do(q
 
 def test_a_card_of_llama_bench_is_kept_under_its_table_name(monkeypatch: pytest.MonkeyPatch, own_store: Path) -> None:
     monkeypatch.setattr(job, "_run", PlantedMachine("CUDA (NVIDIA GeForce RTX 4070 SUPER)"))
+    monkeypatch.setattr("pennyweight.jobs.calibrate_journal.find_program", lambda name: Path(__file__))
     result = job.calibrate(quick=True, runtime="llama-bench")
     assert result.device == "RTX 4070 SUPER"
     assert "data sheet" in result.bandwidth_source

@@ -279,3 +279,61 @@ def test_a_shared_memory_that_nobody_sized_is_asked_for() -> None:
     sized = hardware_for(MachineOptions(gpu="M4 Max", ram=64 << 30), None)
     named = hardware_for(MachineOptions(gpu="M4 Max 64GB"), None)
     assert sized.budget.cards[0].usable_bytes == named.budget.cards[0].usable_bytes == 48 << 30
+
+
+UNKNOWN = {
+    "architectures": ["NobodyForCausalLM"],
+    "hidden_size": 4096,
+    "intermediate_size": 12_288,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 151_936,
+    "max_position_embeddings": 40_960,
+    "tie_word_embeddings": False,
+}
+"""The numbers of Qwen3-8B, of an architecture that nobody has heard of."""
+
+
+@pytest.fixture
+def unknown(tmp_path) -> str:
+    directory = tmp_path / "Nobody-8B"
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps(UNKNOWN))
+    return str(directory / "config.json")
+
+
+@pytest.mark.parametrize("directory", [False, True])
+def test_an_unknown_architecture_gets_bounds_that_the_true_model_lies_between(unknown: str, directory: bool) -> None:
+    model = unknown.removesuffix("/config.json") if directory else unknown
+    found, true = on("RTX 4090", model, types=("Q4_K_M",)), on("RTX 4090", "Qwen3-8B", types=("Q4_K_M",))
+    bound, exact = found.candidates[0], true.candidates[0]
+    assert bound.bounds
+    assert bound.basis.weights_bytes == "heuristic"
+    assert bound.weights_range is not None
+    assert bound.weights_range[0] <= exact.weights_bytes <= bound.weights_range[1]
+    assert bound.kv_range is None or bound.kv_range[0] <= exact.kv_bytes <= bound.kv_range[1]
+    assert bound.total_bytes >= exact.total_bytes
+    assert bound.decode_tok_s <= exact.decode_tok_s
+    assert any("NobodyForCausalLM" in note and "bounds" in note for note in found.notes)
+    assert not bound.quantizable
+    assert not found.commands, "nothing here makes a file of it"
+
+
+def test_what_only_the_least_of_the_bounds_fits_is_not_promised(unknown: str) -> None:
+    size = next(row for row in on("RTX 4090", unknown, types=("Q4_K_M",)).candidates)
+    assert size.total_range is not None
+    middle = int(sum(size.total_range) / 2)
+    options = PlanOptions(machine=MachineOptions(vram=middle, bandwidth=4e11), types=("Q4_K_M",), gpu_layers=999)
+    found = plan(unknown, options)
+    assert found.chosen is None
+    assert found.candidates[0].may_fit
+    assert any("Nothing fits for certain" in line for line in screen(found, 80))
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_bounds_are_marked_as_such_on_the_screen(unknown: str, width: int) -> None:
+    lines = screen(on("RTX 4090", unknown), width)
+    assert any("≤" in line and "≥" in line for line in lines)
+    assert all(len(line) <= width for line in lines)

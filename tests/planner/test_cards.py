@@ -132,3 +132,99 @@ def test_a_card_given_by_hand_is_checked() -> None:
 )
 def test_the_drivers_name_of_a_datacentre_card_is_of_its_form(text: str, name: str) -> None:
     assert find_card(text).name == name
+
+
+# What people write in issues, on forums and in shops → the card that they mean.
+SPELLINGS = {
+    "H100 SXM": "H100 SXM5 80GB",
+    "h100-sxm5-80gb": "H100 SXM5 80GB",
+    "H100 SXM 94GB": "H100 SXM5 94GB",
+    "H100-PCIe": "H100 PCIe 80GB",
+    "H200 SXM": "H200 SXM 141GB",
+    "A100 SXM": "A100 SXM4 40GB",
+    "A100-80G": "A100 SXM4 80GB",
+    "A100 80": "A100 SXM4 80GB",
+    "a100 sxm 80gb": "A100 SXM4 80GB",
+    "V100-32GB": "V100 PCIe 32GB",
+    "Tesla V100 SXM": "V100 SXM2 32GB",
+    "RTX4090": "RTX 4090",
+    "rtx-4090": "RTX 4090",
+    "nvidia rtx 3090 24 GB": "RTX 3090",
+    "GeForce RTX3080Ti": "RTX 3080 Ti",
+    "3090ti": "RTX 3090 Ti",
+    "4060ti": "RTX 4060 Ti 8GB",
+    "4060ti 16g": "RTX 4060 Ti 16GB",
+    "RTX 4060TI-16GB": "RTX 4060 Ti 16GB",
+    "5070ti": "RTX 5070 Ti",
+    "1080ti": "GTX 1080 Ti",
+    "GTX1660super": "GTX 1660 SUPER",
+    "4070 super": "RTX 4070 SUPER",
+    "4070s": "RTX 4070 SUPER",
+    "4070tis": "RTX 4070 Ti SUPER",
+    "RTX 4070 TiSuper": "RTX 4070 Ti SUPER",
+    "4080S": "RTX 4080 SUPER",
+    "RTX 4090 mobile": "RTX 4090 Laptop",
+    "3080m": "RTX 3080 Laptop",
+    "RTX 2080 Max-Q": "RTX 2080 Laptop",
+    "A6000": "RTX A6000",
+    "RTXA6000": "RTX A6000",
+    "6000 Ada": "RTX 6000 Ada",
+    "RTX6000Ada": "RTX 6000 Ada",
+    "RTX 6000 Ada Generation": "RTX 6000 Ada",
+    "RTX Pro 6000": "RTX PRO 6000 Blackwell",
+    "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition": "RTX PRO 6000 Blackwell",
+    "Quadro RTX 8000": "Quadro RTX 8000",
+    "L40s": "L40S",
+    "A10G": "A10G",
+    "titan rtx": "TITAN RTX",
+    "RX7900XTX": "RX 7900 XTX",
+    "7900 XTX": "RX 7900 XTX",
+    "rx-7900-xt": "RX 7900 XT",
+    "9070xt": "RX 9070 XT",
+    "6700S": "RX 6700S",
+    "RX 5700M": "RX 5700M",
+    "radeon vii": "Radeon VII",
+    "MI 300X": "MI300X",
+    "Instinct MI210": "MI210",
+    "B580": "Arc B580",
+    "Intel Arc A770 16G": "Arc A770 16GB",
+    "m1max 64GB": "M1 Max 24c",
+    "MacBook Pro M3 Max 128GB": "M3 Max 30c",
+    "Mac Studio M2 Ultra 192GB": "M2 Ultra 60c",
+    "mac mini m4 pro 64gb": "M4 Pro 16c",
+    "M4 Max 40-core 128GB": "M4 Max 40c",
+    "AMD Ryzen AI MAX+ 395 128GB": "Radeon 8060S",
+    "Strix Halo 128GB": "Radeon 8060S",
+    "DGX Spark": "GB10",
+}
+
+
+@pytest.mark.parametrize(("text", "name"), SPELLINGS.items(), ids=list(SPELLINGS))
+def test_the_spellings_that_people_use_are_understood(text: str, name: str) -> None:
+    assert find_card(text).name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("2x RTX 3090", 2),
+        ("2×3090", 2),
+        ("4 x 3090", 4),
+        ("dual 3090", 2),
+        ("two RTX 3090", 2),
+        ("2 RTX 3090", 2),
+        ("RTX 3090 x2", 2),
+        ("3090 ×4", 4),
+        ("2x 3090s", 2),
+        ("RTX 3090", 1),
+        ("3090", 1),
+    ],
+)
+def test_several_of_one_card_are_counted_however_they_are_written(text: str, count: int) -> None:
+    assert [card.name for card in find_cards(text)] == ["RTX 3090"] * count
+
+
+@pytest.mark.parametrize("text", ["GH200", "Jetson Orin", "RTX 7090", "M9 Max", "RX 7800 XTX"])
+def test_a_card_that_is_not_in_the_table_is_never_taken_for_another(text: str) -> None:
+    with pytest.raises(UnknownName, match=r"no card named|did you mean"):
+        find_card(text)

@@ -9,7 +9,7 @@ import pytest
 
 from pennyweight.core.units import GIB, KIB, MIB
 from pennyweight.planner.detect import detect
-from pennyweight.planner.detect_host import measure_bandwidth
+from pennyweight.planner.detect_host import measure_bandwidth, measured
 from pennyweight.planner.probe import Probe, run_program
 from pennyweight.planner.quantity import Basis
 
@@ -70,7 +70,7 @@ RTX_4060_TI = {
 
 
 def test_an_nvidia_card_is_the_tables_of_its_name_and_memory(tmp_path: Path) -> None:
-    found = detect(probe(tmp_path, nvml=nvml([RTX_4060_TI])), measure=False)
+    found = detect(probe(tmp_path, nvml=nvml([RTX_4060_TI])))
     (one,) = found.cards
     assert one.card.name == "RTX 4060 Ti 16GB"
     assert one.card.memory_bytes == 17_175_674_880, "what the driver says, not the round number"
@@ -80,13 +80,13 @@ def test_an_nvidia_card_is_the_tables_of_its_name_and_memory(tmp_path: Path) -> 
 
 
 def test_a_slot_narrower_than_the_card_is_seen(tmp_path: Path) -> None:
-    found = detect(probe(tmp_path, nvml=nvml([RTX_4060_TI | {"width": 4, "generation": 3}])), measure=False)
+    found = detect(probe(tmp_path, nvml=nvml([RTX_4060_TI | {"width": 4, "generation": 3}])))
     assert (found.cards[0].card.pcie_generation, found.cards[0].card.pcie_lanes) == (3, 4)
 
 
 def test_a_card_that_no_table_has_is_read_from_its_clock_and_bus(tmp_path: Path) -> None:
     new = {"name": "NVIDIA GeForce RTX 6090", "memory": memory(48 * GIB, 0), "clock": 16_000, "bits": 512}
-    (one,) = detect(probe(tmp_path, nvml=nvml([new | {"architecture": 10}])), measure=False).cards
+    (one,) = detect(probe(tmp_path, nvml=nvml([new | {"architecture": 10}]))).cards
     assert one.card.bandwidth == pytest.approx(16_000e6 * 2 * 512 / 8)
     assert (one.card.name, one.card.architecture) == ("NVIDIA GeForce RTX 6090", "Blackwell")
 
@@ -94,7 +94,7 @@ def test_a_card_that_no_table_has_is_read_from_its_clock_and_bus(tmp_path: Path)
 def test_the_clock_and_bus_of_a_known_card_give_its_published_bandwidth(tmp_path: Path) -> None:
     # nvidia-smi of an RTX 4090: memory clock 10501 MHz, bus 384 bits, 1008 GB/s
     fake = {"name": "NVIDIA Nameless", "memory": memory(24 * GIB, 0), "clock": 10_501, "bits": 384}
-    (one,) = detect(probe(tmp_path, nvml=nvml([fake])), measure=False).cards
+    (one,) = detect(probe(tmp_path, nvml=nvml([fake]))).cards
     assert one.card.bandwidth == pytest.approx(1008e9, rel=0.001)
 
 
@@ -114,7 +114,7 @@ LIES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_driver_that_lies_never_fails_a_plan(tmp_path: Path, lie: dict[str, Any]) -> None:
-    for one in detect(probe(tmp_path, nvml=nvml([RTX_4060_TI | lie])), measure=False).cards:
+    for one in detect(probe(tmp_path, nvml=nvml([RTX_4060_TI | lie]))).cards:
         assert 4 * GIB <= one.card.memory_bytes <= 24 * GIB
         assert 0 <= one.used_bytes <= one.card.memory_bytes
         assert 1e10 < one.card.bandwidth < 1e13
@@ -123,7 +123,7 @@ def test_a_driver_that_lies_never_fails_a_plan(tmp_path: Path, lie: dict[str, An
 
 def test_more_use_than_memory_is_not_believed(tmp_path: Path) -> None:
     lie = RTX_4060_TI | {"memory": memory(16 * GIB, 99 * GIB)}
-    found = detect(probe(tmp_path, nvml=nvml([lie])), measure=False)
+    found = detect(probe(tmp_path, nvml=nvml([lie])))
     assert (found.cards[0].used_bytes, found.cards[0].measured) == (0, False)
     assert "does not say" in found.notes[0]
 
@@ -144,7 +144,7 @@ AMD_SMI = '[{"gpu": 0, "asic": {"market_name": "AMD Radeon RX 7900 XT", "vendor_
     "answers", [{"rocm-smi": ROCM_SMI}, {"amd-smi": AMD_SMI}, {"amd-smi": "{", "rocm-smi": ROCM_SMI}]
 )
 def test_an_amd_card_is_named_by_its_tools_and_sized_by_the_kernel(tmp_path: Path, answers: dict[str, str]) -> None:
-    found = detect(probe(write(tmp_path, AMD), answers), measure=False)
+    found = detect(probe(write(tmp_path, AMD), answers))
     (one,) = found.cards
     assert (one.card.name, one.card.memory_bytes) == ("RX 7900 XT", 21_458_059_264)
     assert (one.used_bytes, one.measured) == (1_200_000_000, True)
@@ -160,12 +160,12 @@ def test_an_amd_card_is_named_by_its_tools_and_sized_by_the_kernel(tmp_path: Pat
     ],
 )
 def test_an_amd_card_without_a_size_is_left_out(tmp_path: Path, broken: dict[str, object]) -> None:
-    assert detect(probe(write(tmp_path, AMD | broken), {"rocm-smi": ROCM_SMI}), measure=False).cards == ()
+    assert detect(probe(write(tmp_path, AMD | broken), {"rocm-smi": ROCM_SMI})).cards == ()
 
 
 def test_an_amd_card_without_tools_is_left_out_and_nothing_fails(tmp_path: Path) -> None:
-    assert detect(probe(write(tmp_path, AMD)), measure=False).cards == ()
-    assert detect(probe(write(tmp_path, AMD), {"rocm-smi": "[" * 5000}), measure=False).cards == ()
+    assert detect(probe(write(tmp_path, AMD))).cards == ()
+    assert detect(probe(write(tmp_path, AMD), {"rocm-smi": "[" * 5000})).cards == ()
 
 
 MAC = {
@@ -176,7 +176,7 @@ MAC = {
 
 
 def test_a_mac_is_its_chip_with_its_cores_and_memory(tmp_path: Path) -> None:
-    found = detect(probe(tmp_path, MAC), measure=False)
+    found = detect(probe(tmp_path, MAC))
     (one,) = found.cards
     assert (one.card.name, one.card.memory_bytes, one.card.bandwidth) == ("M4 Max 40c", 64 * GIB, 546e9)
     assert one.card.usable_bytes == 48 * GIB
@@ -185,7 +185,7 @@ def test_a_mac_is_its_chip_with_its_cores_and_memory(tmp_path: Path) -> None:
 
 def test_a_mac_whose_limit_was_raised_may_use_more(tmp_path: Path) -> None:
     raised = MAC | {"sysctl -n iogpu.wired_limit_mb": "57344\n"}
-    assert detect(probe(tmp_path, raised), measure=False).cards[0].card.usable_bytes == 56 * GIB
+    assert detect(probe(tmp_path, raised)).cards[0].card.usable_bytes == 56 * GIB
 
 
 @pytest.mark.parametrize(
@@ -198,14 +198,14 @@ def test_a_mac_whose_limit_was_raised_may_use_more(tmp_path: Path) -> None:
     ],
 )
 def test_a_mac_whose_tools_lie_promises_the_smaller_chip(tmp_path: Path, lie: dict[str, str]) -> None:
-    (one,) = detect(probe(tmp_path, MAC | lie), measure=False).cards
+    (one,) = detect(probe(tmp_path, MAC | lie)).cards
     assert one.card.usable_bytes == 48 * GIB
     assert one.card.bandwidth in (410e9, 546e9)
 
 
 def test_an_intel_mac_has_no_such_chip(tmp_path: Path) -> None:
     intel = MAC | {"sysctl -n machdep.cpu.brand_string": "Intel(R) Core(TM) i9-9980HK CPU @ 2.40GHz"}
-    assert detect(probe(tmp_path, intel), measure=False).cards == ()
+    assert detect(probe(tmp_path, intel)).cards == ()
 
 
 MEMINFO = (
@@ -214,7 +214,7 @@ MEMINFO = (
 
 
 def test_host_memory_is_what_the_kernel_says_is_available(tmp_path: Path) -> None:
-    host = detect(probe(write(tmp_path, {"/proc/meminfo": MEMINFO})), measure=False).host
+    host = detect(probe(write(tmp_path, {"/proc/meminfo": MEMINFO}))).host
     assert (host.memory_bytes, host.available_bytes) == (32_768_000 * KIB, 20_000_000 * KIB)
     assert host.basis is Basis.HEURISTIC
 
@@ -230,25 +230,32 @@ def test_host_memory_is_what_the_kernel_says_is_available(tmp_path: Path) -> Non
     ],
 )
 def test_a_container_has_what_its_limit_leaves(tmp_path: Path, files: dict[str, object]) -> None:
-    host = detect(probe(write(tmp_path, {"/proc/meminfo": MEMINFO} | files)), measure=False).host
+    host = detect(probe(write(tmp_path, {"/proc/meminfo": MEMINFO} | files))).host
     assert (host.memory_bytes, host.available_bytes) == (8 * GIB, 5 * GIB)
+
+
+def test_pages_of_files_give_way_in_a_container(tmp_path: Path) -> None:
+    files = {"/sys/fs/cgroup/memory.max": 8 * GIB, "/sys/fs/cgroup/memory.current": 7 * GIB}
+    pages = f"anon {2 * GIB}\ninactive_file {3 * GIB}\nactive_file {GIB}\nfile {5 * GIB}\n"
+    host = detect(probe(write(tmp_path, {"/proc/meminfo": MEMINFO, "/sys/fs/cgroup/memory.stat": pages} | files))).host
+    assert host.available_bytes == 5 * GIB
 
 
 @pytest.mark.parametrize("limit", ["max", 9_223_372_036_854_771_712, "", "-3"])
 def test_no_limit_is_no_limit(tmp_path: Path, limit: object) -> None:
     files = {"/proc/meminfo": MEMINFO, "/sys/fs/cgroup/memory.max": limit}
-    assert detect(probe(write(tmp_path, files)), measure=False).host.memory_bytes == 32_768_000 * KIB
+    assert detect(probe(write(tmp_path, files))).host.memory_bytes == 32_768_000 * KIB
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "MemTotal: lots kB", "MemTotal:\nMemAvailable: -5 kB"])
 def test_a_meminfo_that_says_nothing_fails_nothing(tmp_path: Path, text: str) -> None:
-    assert detect(probe(write(tmp_path, {"/proc/meminfo": text})), measure=False).host.memory_bytes >= 0
+    assert detect(probe(write(tmp_path, {"/proc/meminfo": text}))).host.memory_bytes >= 0
 
 
 def test_bandwidth_is_measured_and_labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pennyweight.planner.detect_host.COPY_BYTES", MIB)
     monkeypatch.setattr("pennyweight.planner.detect_host.last_level_cache_bytes", lambda: None)
-    host = detect(probe(write(tmp_path, {"/proc/meminfo": MEMINFO}))).host
+    host = measured(detect(probe(write(tmp_path, {"/proc/meminfo": MEMINFO}))).host)
     assert host.basis is Basis.MEASURED
     assert 1e8 < host.bandwidth < 5e12
     assert measure_bandwidth(available=MIB) == 0, "no room to measure in"

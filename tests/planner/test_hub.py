@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pennyweight.containers.remote import Server
-from pennyweight.core.errors import BadRequest, FormatError, PennyweightError, UnsupportedModel
+from pennyweight.core.errors import BadRequest, FormatError, PennyweightError
 from pennyweight.models import catalogue
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.models.describe import anatomy_from_config
@@ -113,11 +113,18 @@ def test_what_was_read_once_is_there_without_a_net(hub: Hub, server: HubServer, 
 def test_an_unknown_architecture_is_bounded_by_its_headers_and_says_so(hub: Hub) -> None:
     found = hub_anatomy(hub, "user/strange", None)
     assert not found.known
-    assert "'WhateverForCausalLM' is not one whose tensors are known; sizes and cache are bounds" in found.notes[0]
+    assert (
+        "'WhateverForCausalLM' is not one whose tensors are known; sizes, cache and speeds are bounds" in found.notes[0]
+    )
     assert sum(tensor.weights for tensor in found.tensors) == 64 * 32 + 32
     assert kv_bytes(found, Settings(context=256)) == kv_bytes(tiny_anatomy("qwen3"), Settings(context=256))
-    with pytest.raises(UnsupportedModel, match="'WhateverForCausalLM' is not one"):
-        hub_anatomy(hub, "user/mute", None)
+
+
+def test_an_unknown_architecture_without_weights_is_bounded_by_its_config_alone(hub: Hub) -> None:
+    found = hub_anatomy(hub, "user/mute", None)
+    assert found.least is not None
+    assert not found.known
+    assert sum(t.weights for t in found.least.tensors) < sum(t.weights for t in found.tensors)
 
 
 @pytest.mark.parametrize(

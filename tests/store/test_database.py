@@ -11,7 +11,7 @@ import pytest
 
 from pennyweight.core.errors import BadRequest, FormatError, OutputError
 from pennyweight.store.database import MIGRATIONS, default_path, open_store
-from pennyweight.store.machine import hardware, versions
+from pennyweight.store.machine import hardware, processor, vectors, versions
 from pennyweight.store.measurement import Measurement, now
 
 ONE = Measurement(
@@ -167,6 +167,31 @@ def test_a_writer_that_dies_halfway_leaves_whole_groups_only(tmp_path: Path) -> 
         assert store.query() == [ONE]
         store.record([replace(ONE, value=2.0)])
         assert len(store.query()) == 2
+
+
+def cpuinfo(path: Path, *lines: str) -> Path:
+    path.write_text("processor : 0\n" + "\n".join(lines) + "\n\nprocessor : 1\nmodel name : another\n")
+    return path
+
+
+def test_two_machines_whose_hypervisor_hides_the_name_are_told_apart(tmp_path: Path) -> None:
+    milan = cpuinfo(tmp_path / "a", "model name\t: AMD EPYC", "cpu family\t: 25", "model\t\t: 1", "flags : avx avx2")
+    genoa = cpuinfo(
+        tmp_path / "b", "model name\t: AMD EPYC", "cpu family\t: 25", "model\t\t: 17", "flags : avx2 avx512f"
+    )
+    assert processor(milan) == "AMD EPYC (family 25, model 1)"
+    assert processor(genoa) == "AMD EPYC (family 25, model 17)"
+    assert (vectors(milan), vectors(genoa)) == ("AVX2", "AVX-512")
+
+
+def test_a_processor_that_says_its_number_is_called_by_its_name(tmp_path: Path) -> None:
+    said = cpuinfo(tmp_path / "a", "model name\t: 13th Gen Intel(R) Core(TM)  i9-13900HK", "model\t\t: 186")
+    assert processor(said) == "13th Gen Intel(R) Core(TM) i9-13900HK"
+    arm = cpuinfo(tmp_path / "b", "CPU implementer\t: 0x41", "CPU part\t: 0xd4f", "Features\t: fp asimd sve")
+    assert processor(arm).endswith("implementer 0x41, part 0xd4f")
+    assert vectors(arm) == "SVE"
+    assert processor(tmp_path / "missing")
+    assert vectors(tmp_path / "missing") == ""
 
 
 def test_the_machine_and_the_software_are_named() -> None:
