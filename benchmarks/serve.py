@@ -38,7 +38,7 @@ def ask(client: openai.OpenAI, number: int, until: float, counts: list[int], los
                 counts.append(TOKENS)
             else:
                 lost.append(f"{tokens} tokens instead of {TOKENS}")
-        except openai.OpenAIError as error:
+        except Exception as error:  # noqa: BLE001 -- a stream that breaks raises the HTTP client's own errors too
             lost.append(repr(error))
 
 
@@ -55,7 +55,10 @@ def main() -> None:
     command += ["-c", str(512 * args.np), "-np", str(args.np), "-t", str(args.t)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = json.loads(process.stdout.readline())
+        line = process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the server did not start: exit {process.wait()}")
+        said = json.loads(line)
         client = openai.OpenAI(base_url=f"{said['address']}/v1", api_key="none", max_retries=0, timeout=120)
         counts: list[int] = []
         lost: list[str] = []

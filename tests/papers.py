@@ -1,5 +1,6 @@
 """Generated papers: PDFs of as many pages as wanted, in one column or two, with what makes real ones hard to read."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fpdf import FPDF
@@ -72,11 +73,61 @@ def write_scan(path: Path, pages: int = 3) -> Path:
     return path
 
 
-def write_locked(path: Path) -> Path:
-    """A PDF that wants a password."""
+def write_locked(path: Path, algorithm: str = "RC4-128", password: str = "secret") -> Path:
+    """A PDF that wants a password; an empty one locks nothing but copying and printing, as publishers have it."""
     from pypdf import PdfReader, PdfWriter
 
     writer = PdfWriter(clone_from=PdfReader(write_pdf(path, 2)))
-    writer.encrypt("secret", algorithm="RC4-128")
+    writer.encrypt(password, owner_password="owner", algorithm=algorithm)
+    writer.write(path)
+    return path
+
+
+def write_glyphs(path: Path, lines: Sequence[str]) -> Path:
+    """One page of any script without a font file: two-byte codes, and a table that says which letter each is.
+
+    Lines are drawn as given, from left to right: of Arabic or Hebrew give the letters as they stand on the page, the
+    last of the line first.
+    """
+    from pypdf import PdfWriter
+    from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NumberObject, StreamObject
+
+    letters = sorted({letter for line in lines for letter in line})
+    codes = {letter: f"{i:04x}" for i, letter in enumerate(letters, 1)}
+    table = "\n".join(f"<{code}> <{letter.encode('utf-16-be').hex()}>" for letter, code in codes.items())
+
+    def stream(text: str) -> StreamObject:
+        made = StreamObject()
+        made.set_data(text.encode())
+        return made
+
+    def name(text: str) -> NameObject:
+        return NameObject(f"/{text}")
+
+    writer = PdfWriter()
+    page = writer.add_blank_page(595, 842)
+    descendant = DictionaryObject(
+        {name("Type"): name("Font"), name("Subtype"): name("CIDFontType2"), name("DW"): NumberObject(1000)}
+    )
+    mapping = (
+        "/CIDInit /ProcSet findresource begin begincmap\n1 begincodespacerange <0000> <ffff> endcodespacerange\n"
+        f"{len(codes)} beginbfchar\n{table}\nendbfchar\nendcmap end"
+    )
+    font = DictionaryObject(
+        {
+            name("Type"): name("Font"),
+            name("Subtype"): name("Type0"),
+            name("BaseFont"): name("Any"),
+            name("Encoding"): name("Identity-H"),
+            name("DescendantFonts"): ArrayObject([writer._add_object(descendant)]),
+            name("ToUnicode"): writer._add_object(stream(mapping)),
+        }
+    )
+    shown = "\n".join(
+        f"BT /F 12 Tf 60 {780 - 18 * i} Td <{''.join(codes[letter] for letter in line)}> Tj ET"
+        for i, line in enumerate(lines)
+    )
+    page[name("Resources")] = DictionaryObject({name("Font"): DictionaryObject({name("F"): writer._add_object(font)})})
+    page[name("Contents")] = writer._add_object(stream(shown))
     writer.write(path)
     return path

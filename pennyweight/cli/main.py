@@ -2,9 +2,7 @@
 
 import io
 import os
-import signal
 import sys
-import threading
 from typing import Any, NoReturn
 
 import typer
@@ -29,6 +27,7 @@ from pennyweight.cli import (
     sweep,
     tasks,
 )
+from pennyweight.cli.entry import listen
 from pennyweight.core.errors import PennyweightError
 
 INTERRUPTED, STOPPED = 130, "interrupted; nothing half-written is left behind"
@@ -76,8 +75,7 @@ def main() -> None:
     """Run the command line. Exit 0 done; 1 the answer is no; 2 bad request, one line on stderr; 130 interrupted."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an ASCII terminal gets ? for ×; stderr has such a rule by default
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` cleans up as Ctrl-C does
+    listen()
     try:
         code = app(standalone_mode=False) or 0
         sys.stdout.flush()  # here, where a broken pipe is still understood

@@ -145,19 +145,28 @@ def plan(
 
 def _carry_out(model: str, made: "Plan") -> None:
     """Predicted and measured side by side, on stderr."""
-    from pennyweight.jobs.carry_out import carry_out
+    from pennyweight.core.units import show_bytes
+    from pennyweight.jobs.carry_out import SHORT, carry_out
     from pennyweight.runtimes.unused_gpu import unused_gpu
 
     if idle := unused_gpu():
         print(f"note: {idle}", file=sys.stderr)
     done = carry_out(model, made, lambda words: print(words, file=sys.stderr))
-    print(f"{'':16} {'predicted':>12} {'measured':>12}", file=sys.stderr)
+    prompt, decode = (speed.mean for speed in done.report.speeds)
+    p = done.predicted
     rows = (
-        ("prompt tokens/s", done.predicted_prompt_tok_s, done.prompt_tok_s),
-        ("decode tokens/s", done.predicted_decode_tok_s, done.decode_tok_s),
+        ("", "predicted", "measured"),
+        ("prompt tokens/s", f"{p.prompt_tok_s:,.1f}" if p else "-", f"{prompt:,.1f}"),
+        ("decode tokens/s", f"{p.decode_tok_s:,.1f}" if p else "-", f"{decode:,.1f}"),
+        ("memory", show_bytes(p.memory_bytes) if p else "-", show_bytes(done.memory_bytes)),
     )
     for label, predicted, measured in rows:
-        print(f"{label:16} {predicted:12,.1f} {measured:12,.1f}", file=sys.stderr)
+        print(f"{label:16} {predicted:>12} {measured:>12}", file=sys.stderr)
+    print(
+        f"{SHORT.prompt_tokens} prompt tokens and {SHORT.generated_tokens} written, from an empty context; the plan's "
+        "own speeds are for its work",
+        file=sys.stderr,
+    )
 
 
 def width() -> int:

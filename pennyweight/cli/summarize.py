@@ -1,7 +1,6 @@
 """`pennyweight summarize PAPER -m MODEL`."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +11,6 @@ from pennyweight.core.units import parse_tokens, show_bytes, show_seconds
 
 if TYPE_CHECKING:
     from pennyweight.jobs.fit import Predicted
-    from pennyweight.jobs.speaking import SpeakingOptions
     from pennyweight.jobs.summarize import Outline, SummaryResult
 
 MODEL_HELP = "`embedded`, a .gguf, a Hugging Face directory, user/repo or hf.co/user/repo:TYPE."
@@ -52,27 +50,18 @@ def summarize(
         flash_attention=three_way(flash_attention),
         threads=threads,
     )
+    read = None
     if auto:
-        model, loading = _carried_out(paper, model, loading)
+        from pennyweight.jobs.carry_out import for_summary
+        from pennyweight.pipeline.paper.read import read_paper
+
+        read = read_paper(paper, references=references)
+        model, loading = for_summary(model, read.page_count, loading, _say)
     shown = Watch(text=lambda text: None if json else print(text, end="", flush=True), stage=_say, plan=_show_plan)
-    result = job(Path(paper) if "://" not in paper else paper, model, options, loading, shown)
+    result = job(read or paper, model, options, loading, shown)
     if json:
         print_json(result)
     _show_cost(result)
-
-
-def _carried_out(paper: str, model: str, loading: "SpeakingOptions") -> "tuple[str, SpeakingOptions]":
-    """The file that a plan chooses for this paper on this machine, and how it is loaded."""
-    from pennyweight.jobs.carry_out import chosen_of, file_of, loading_of, summary_plan
-    from pennyweight.pipeline.paper.read import read_paper
-    from pennyweight.runtimes.unused_gpu import unused_gpu
-
-    made = summary_plan(model, read_paper(paper).page_count, loading.ctx)
-    chosen = chosen_of(made)
-    if idle := unused_gpu():
-        _say(f"note: {idle}")
-    _say(f"planned for {made.card.name}: {chosen.type}, {show_bytes(chosen.weights_bytes)}: {made.reasons[0]}")
-    return str(file_of(model, chosen, _say)), loading_of(chosen, loading)
 
 
 def _say(words: str) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from pennyweight.core.errors import BadRequest
+from pennyweight.core.errors import BadRequest, NotThere
 
 _PART = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
 
@@ -16,7 +16,7 @@ def ggufs(files: Iterable[str]) -> list[str]:
 def of_type(files: Iterable[str], file_type: str, repository: str) -> list[str]:
     """The one GGUF model of `file_type` among a repository's files: its file, or the parts of a split one, in order.
 
-    Raises: BadRequest where there is none, or more than one.
+    Raises: NotThere where there is none; BadRequest where there is more than one.
     """
     # TYPE stands alone in the name: F16 is not BF16, Q4_K not Q4_K_M.
     word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(file_type)}(?![A-Za-z0-9_])", re.IGNORECASE)
@@ -25,7 +25,8 @@ def of_type(files: Iterable[str], file_type: str, repository: str) -> list[str]:
     models = {_PART.sub("", f) for f in found}
     if len(models) != 1:
         which = f"{len(models)} GGUFs" if models else "no GGUF"
-        raise BadRequest(
+        kind = BadRequest if models else NotThere
+        raise kind(
             f"{repository} has {which} of type {file_type}: {', '.join(sorted(models) or offered) or 'none at all'}"
         )
     return found

@@ -12,11 +12,11 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pennyweight.core.errors import BadRequest, FormatError
+from pennyweight.core.errors import BadRequest, FormatError, NotThere
 
 MAX_REDIRECTS = 5
 MAX_FILE_BYTES = 1 << 45  # 32 TiB; nobody's file is larger
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 10.0  # huggingface_hub's own patience
 
 _RANGE = re.compile(r"bytes (\d{1,20})-(\d{1,20})/(\d{1,20})")
 
@@ -43,7 +43,7 @@ class RemoteSource:
         """Open `url`.
 
         Raises:
-            BadRequest: no such file, no leave to read it, or no connection.
+            BadRequest: no such file (NotThere), no leave to read it, or no connection.
             FormatError: an answer that contradicts itself.
         """
         self.url, self.name, self._server = url, url, server
@@ -66,8 +66,8 @@ class RemoteSource:
 
 def _ranged(url: str, server: Server, start: int, count: int, *, exactly: bool) -> tuple[bytes, int]:
     """Bytes [start, start + count) and the size of the whole file; fewer bytes at its end, unless `exactly`."""
-    with _open(url, server, {"Range": f"bytes={start}-{start + count - 1}"}) as answer:
-        size = _size(answer, url, start)
+    with open_url(url, server, {"Range": f"bytes={start}-{start + count - 1}"}) as answer:
+        size = answered_size(answer, url, start)
         wanted = count if exactly else min(count, size - start)
         body = _read(answer, url, wanted)
     if len(body) < wanted:
@@ -75,8 +75,11 @@ def _ranged(url: str, server: Server, start: int, count: int, *, exactly: bool) 
     return body, size
 
 
-def _size(answer: http.client.HTTPResponse, url: str, start: int) -> int:
-    """The file's size, from an answer that must be the range asked for (or, from the start, the whole file)."""
+def answered_size(answer: http.client.HTTPResponse, url: str, start: int) -> int:
+    """The file's size, from an answer that must be the range asked for (or, from the start, the whole file).
+
+    Raises: FormatError.
+    """
     if answer.status == 206:
         match = _RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
         if not match or int(match[1]) != start:
@@ -98,8 +101,8 @@ def _read(answer: http.client.HTTPResponse, url: str, count: int) -> bytes:
         raise BadRequest(f"{url}: reading the answer failed: {_reason(error)}") from error
 
 
-def _open(url: str, server: Server, extra: Mapping[str, str]) -> http.client.HTTPResponse:
-    """The answer to a request, redirects followed. Raises: BadRequest."""
+def open_url(url: str, server: Server, extra: Mapping[str, str]) -> http.client.HTTPResponse:
+    """The answer to a request, redirects followed; `extra`: headers of it. Raises: BadRequest (NotThere)."""
     opener = urllib.request.build_opener(_NoRedirect)
     first = urllib.parse.urlsplit(url).netloc
     place = url
@@ -115,7 +118,9 @@ def _open(url: str, server: Server, extra: Mapping[str, str]) -> http.client.HTT
         except urllib.error.HTTPError as error:
             error.close()
             if error.code not in (301, 302, 303, 307, 308):
-                raise BadRequest(f"{url}: {_meaning(error.code)}") from error
+                # The Hub says 401 of repositories that do not exist, so as not to tell which private ones do.
+                kind = NotThere if error.code in (401, 404) else BadRequest
+                raise kind(f"{url}: {_meaning(error.code)}") from error
             place = urllib.parse.urljoin(place, error.headers.get("Location", ""))
             continue
         except (OSError, http.client.HTTPException, ValueError) as error:

@@ -51,6 +51,10 @@ class BadRequest(PennyweightError):
     """Options that contradict each other, or a path that cannot serve."""
 
 
+class NotThere(BadRequest):
+    """A server that answered, and has (or shows us) nothing of that name; another name may be tried."""
+
+
 class OutputError(PennyweightError):
     """The output cannot be written: a full disk, a missing directory, an output that is the input."""
 

@@ -6,18 +6,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pennyweight.checkpoints.open import local_path
-from pennyweight.core.errors import BadRequest, DoesNotFit, OutputError
+from pennyweight.core.errors import BadRequest, DoesNotFit, NotThere, OutputError
+from pennyweight.core.progress import progress_bar
 from pennyweight.core.units import show_bytes
-from pennyweight.evaluation.throughput import model_speed
+from pennyweight.evaluation.throughput import model_speed, total_tokens
+from pennyweight.jobs.fit import Fit, Predicted
 from pennyweight.jobs.plan import PlanOptions, plan
 from pennyweight.jobs.quantize import quantize
-from pennyweight.jobs.speaking import SpeakingOptions
+from pennyweight.jobs.scoring import identify
+from pennyweight.jobs.speaking import SpeakingOptions, memory_bytes, peak_memory_bytes
+from pennyweight.jobs.speeds import DECODE, PROMPT, TimedMetric, engine_name, record_speeds, report_metrics
 from pennyweight.models.embedded import EMBEDDED
 from pennyweight.planner.plan import Plan, PlanRow
 from pennyweight.planner.workloads import WorkloadOptions
 from pennyweight.runtimes.llama_cpp import Model
 from pennyweight.runtimes.llama_cpp.placement import gpus, placement
-from pennyweight.runtimes.speed import SpeedSettings
+from pennyweight.runtimes.speed import SpeedReport, SpeedSettings
+from pennyweight.runtimes.unused_gpu import unused_gpu
+from pennyweight.store.database import open_store
 
 Say = Callable[[str], None]
 
@@ -30,19 +36,41 @@ SHORT = SpeedSettings(prompt_tokens=128, generated_tokens=32, repetitions=2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarriedOut:
-    """A plan's file, and its speeds: predicted, measured. `placement` says where every layer lived."""
+    """A plan's file and what it did in a short test.
+
+    Attributes:
+        placement: where every layer lived.
+        report: speeds of reading `SHORT.prompt_tokens` and writing `SHORT.generated_tokens`, from an empty context.
+        memory_bytes: that were held at most, beyond what was held before.
+        predicted: the planner's numbers for this very test; None where the architecture cannot be planned. The plan's
+            own are for its work: a longer prompt, and writing at that depth of context.
+    """
 
     file: str
     placement: str
-    predicted_prompt_tok_s: float
-    predicted_decode_tok_s: float
-    prompt_tok_s: float
-    decode_tok_s: float
+    report: SpeedReport
+    memory_bytes: int
+    predicted: Predicted | None
 
 
 def summary_plan(model: str, pages: int, ctx: int | None) -> Plan:
     """The plan of summarizing `pages` pages with MODEL on what this llama.cpp can use here. Raises: as `plan`."""
     return plan(model, here(PlanOptions(work=WorkloadOptions(name="summarize", pages=max(1, pages)), context=ctx)))
+
+
+def for_summary(
+    model: str, pages: int, loading: SpeakingOptions, say: Say = lambda words: None
+) -> tuple[str, SpeakingOptions]:
+    """The file that a plan chooses for a paper of `pages` pages on this machine, found or made; how it is loaded.
+
+    Raises: DoesNotFit where nothing fits; and as `file_of`.
+    """
+    made = summary_plan(model, pages, loading.ctx)
+    chosen = chosen_of(made)
+    if idle := unused_gpu():
+        say(f"note: {idle}")
+    say(f"planned for {made.card.name}: {chosen.type}, {show_bytes(chosen.weights_bytes)}: {made.reasons[0]}")
+    return str(file_of(model, chosen, say)), loading_of(chosen, loading)
 
 
 def here(options: PlanOptions) -> PlanOptions:
@@ -81,9 +109,7 @@ def file_of(model: str, chosen: PlanRow, say: Say = lambda words: None) -> Path:
     try:
         say(f"looking for {chosen.type} in hf.co/{repository}-GGUF")
         return local_path(f"hf.co/{repository}-GGUF:{chosen.type}")
-    except BadRequest as error:
-        if "no GGUF" not in str(error) and type(error.__cause__).__name__ != "RepositoryNotFoundError":
-            raise  # the hub cannot be reached, or another fault that a second try would meet again
+    except NotThere as error:  # any other fault a second try would meet again
         say(f"none there ({_first_clause(error)}); fetching hf.co/{repository} to quantize it")
     return _made(local_path(repository), chosen, say)
 
@@ -100,8 +126,12 @@ def loading_of(chosen: PlanRow, loading: SpeakingOptions) -> SpeakingOptions:
 
 
 def carry_out(model: str, made: Plan, say: Say = lambda words: None) -> CarriedOut:
-    """Find or make the plan's file, load it as planned, measure its speeds. Raises: as `file_of`, `Model.load`."""
+    """Find or make the plan's file, load it as planned, measure it; predicted and measured go into the store.
+
+    Raises: as `file_of`, `Model.load`; OutputError for a store that cannot be written.
+    """
     chosen = chosen_of(made)
+    open_store().close()  # found out before the minutes of making
     path = file_of(model, chosen, say)
     settings = replace(
         SHORT,
@@ -109,19 +139,47 @@ def carry_out(model: str, made: Plan, say: Say = lambda words: None) -> CarriedO
         type_k=chosen.key_type.lower(),
         type_v=chosen.value_type.lower(),
     )
+    predicted = _predicted(path, settings)
+    before = memory_bytes()
     with Model.load(path, n_gpu_layers=chosen.layers_on_gpu) as loaded:
-        say(f"{path}: {placement(loaded)}")
-        report = model_speed(loaded, settings)
         where = placement(loaded)
-    prompt, decode = report.speeds
-    return CarriedOut(
+        say(f"{path}: {where}")
+        with progress_bar("measuring", total_tokens(settings), "tokens") as advance:
+            report = model_speed(loaded, settings, advance=advance)
+    done = CarriedOut(
         file=str(path),
         placement=where,
-        predicted_prompt_tok_s=chosen.prompt_tok_s,
-        predicted_decode_tok_s=chosen.decode_tok_s,
-        prompt_tok_s=prompt.mean,
-        decode_tok_s=decode.mean,
+        report=report,
+        memory_bytes=max(0, peak_memory_bytes() - before),
+        predicted=predicted,
     )
+    _keep(done, settings)
+    return done
+
+
+def _predicted(path: Path, settings: SpeedSettings) -> Predicted | None:
+    loading = SpeakingOptions(gpu_layers=settings.gpu_layers, type_k=settings.type_k, type_v=settings.type_v)
+    tokens = settings.prompt_tokens, settings.generated_tokens
+    return Fit.of(str(path), loading).predict(sum(tokens), *tokens, prompts=1)
+
+
+def _keep(done: CarriedOut, settings: SpeedSettings) -> None:
+    """The speeds as `bench` keeps its own, and beside them what was predicted."""
+    measured = list(report_metrics(done.report, settings))
+    words = (
+        f"plan --do: {settings.prompt_tokens} prompt and {settings.generated_tokens} output tokens, {done.placement}"
+    )
+    others: dict[str, float] = {"memory_bytes": float(done.memory_bytes)}
+    if done.predicted:
+        others |= {
+            f"{PROMPT}_predicted": done.predicted.prompt_tok_s,
+            f"{DECODE}_predicted": done.predicted.decode_tok_s,
+            "memory_bytes_predicted": float(done.predicted.memory_bytes),
+        }
+    measured += [
+        TimedMetric(name=name, mean=value, stdev=0.0, repetitions=1, protocol=words) for name, value in others.items()
+    ]
+    record_speeds(identify(done.file), measured, engine_name("llama.cpp", done.report))
 
 
 def models_directory() -> Path:

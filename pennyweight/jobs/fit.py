@@ -8,11 +8,11 @@ from pennyweight.checkpoints.open import local_path, open_checkpoint
 from pennyweight.core.errors import BadRequest, DoesNotFit, PennyweightError, ShapeError
 from pennyweight.core.units import show_bytes
 from pennyweight.jobs.here import budget_here
+from pennyweight.jobs.plan_machine import machine_here
 from pennyweight.jobs.runnable import lossless_type
 from pennyweight.jobs.speaking_options import SpeakingOptions
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.planner.kv import kv_by_block
-from pennyweight.planner.machine import machine_of
 from pennyweight.planner.memory import Budget, MemoryPlan, fit_memory
 from pennyweight.planner.request import Settings
 from pennyweight.planner.resolve import resolve
@@ -164,7 +164,7 @@ class Fit:
         plan = self.memory(ctx)
         if plan is None:
             return None
-        machine, each = machine_of(self.budget), max(1, prompt_tokens // prompts)
+        machine, each = machine_here(self.budget), max(1, prompt_tokens // prompts)
         reading = prompts * prompt_seconds(plan.placement, machine, each)
         speed = decode_speed(plan.placement, machine, each)
         return Predicted(

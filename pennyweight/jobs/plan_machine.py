@@ -81,6 +81,17 @@ def _this_machine(options: MachineOptions, store: Store | None) -> Hardware:
     return Hardware(budget=budget, machine=machine, notes=notes, found=True)
 
 
+def machine_here(budget: Budget) -> Machine:
+    """This machine's constants for a model within `budget`: calibrated, else with the host's bandwidth measured once."""
+    from pennyweight.store.database import default_path, open_store
+
+    card = host = None
+    if default_path().exists():
+        with open_store() as store:
+            card, host = _calibrated(budget, store), calibrated_host(store, budget.host)
+    return machine_of(replace(budget, host=_timed(budget.host, host, MachineOptions())), card=card, host=host)
+
+
 def _timed(host: Host, rates: Rates | None, options: MachineOptions) -> Host:
     """The host with the bandwidth that is known of it; one that was given by hand needs none."""
     if options.ram_bandwidth is not None:

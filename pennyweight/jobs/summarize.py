@@ -24,6 +24,7 @@ from pennyweight.jobs.speaking import (
     vocabulary_of,
 )
 from pennyweight.jobs.summary_prompts import from_notes, part_of_many, whole
+from pennyweight.models.catalogue import find
 from pennyweight.pipeline.paper.document import Paper
 from pennyweight.pipeline.paper.parts import Part, parts_of
 from pennyweight.pipeline.paper.read import read_paper
@@ -149,23 +150,24 @@ USUAL, LOADING, UNWATCHED = SummaryOptions(), SpeakingOptions(), Watch()
 
 
 def summarize(
-    paper: str | Path,
+    paper: str | Path | Paper,
     model: str,
     options: SummaryOptions = USUAL,
     loading: SpeakingOptions = LOADING,
     watch: Watch = UNWATCHED,
 ) -> SummaryResult:
-    """Summarize PAPER with MODEL; predicted and measured go into the measurement store.
+    """Summarize PAPER (a file, or one that was read) with MODEL; predicted and measured go into the measurement store.
 
     Raises: BadRequest, FormatError for a paper that cannot be read; DoesNotFit, before anything is loaded, for a
         context that this machine or this model has no room for; and what loading MODEL raises.
     """
     started = time.perf_counter()
     _check(options, loading)
+    _require_file(model)
     fit = Fit.of(model, loading)
     if loading.ctx is not None:
         fit.require(loading.ctx)
-    read = read_paper(paper, references=options.references)
+    read = paper if isinstance(paper, Paper) else read_paper(paper, references=options.references)
     open_store().close()  # a store that cannot be written is found out before the minutes of reading
     with vocabulary_of(open_checkpoint(model)) as vocabulary:
         outline = _outline(read, vocabulary, fit, loading.ctx, options.bullets)
@@ -177,7 +179,7 @@ def summarize(
         work = _Work(loaded, outline, Sampling(temperature=options.temperature, seed=seed), watch, started)
         bullets = work.summary(options.bullets)
         result = SummaryResult(
-            paper=str(paper),
+            paper=read.source,
             pages=read.page_count,
             paper_tokens=outline.paper_tokens,
             model=model,
@@ -307,13 +309,15 @@ def _outline(paper: Paper, vocabulary: Model, fit: Fit, asked: int | None, bulle
     def count(text: str) -> int:
         return len(vocabulary.tokenize(text))
 
-    everything = Part(pages=paper.pages)
-    at_once, most = len(prompt(whole(everything, bullets))), asked or fit.largest_context()
+    everything, most = Part(pages=paper.pages), asked or fit.largest_context()
+    paper_tokens = count(everything.text)
+    at_once = paper_tokens + len(prompt(whole(Part(pages=()), bullets)))
+    if at_once <= most:  # a book need not be tokenized again to know that it does not fit
+        at_once = len(prompt(whole(everything, bullets)))
     needed = at_once + bullets * (BULLET_TOKENS[1] + 32) + MARGIN
     n_ctx = asked or min(-(-needed // CELLS) * CELLS, most)
     bullet_tokens = min(BULLET_TOKENS[1], max(BULLET_TOKENS[0], n_ctx // 48))
     answer = Wanted(count=bullets, tokens=bullet_tokens, pages=(1,), sampling=Sampling()).room
-    paper_tokens = count(everything.text)
     if at_once + answer + MARGIN <= n_ctx:
         return Outline(
             n_ctx=n_ctx,
@@ -360,6 +364,16 @@ def _check(options: SummaryOptions, loading: SpeakingOptions) -> None:
         raise BadRequest(f"{options.bullets} bullets; 1 to {MOST_BULLETS} are wanted")
     if loading.engine != "llama.cpp":
         raise BadRequest("summarize runs in llama.cpp; the torch engine is for `run`")
+
+
+def _require_file(model: str) -> None:
+    """Raises: BadRequest for a published name, which says which model and not which file."""
+    known = find(model) if "/" not in model and not Path(model).exists() else None
+    if known:
+        raise BadRequest(
+            f"{model} is a published name and no file; --auto plans for this machine and finds or makes the file, "
+            f"or give one yourself: a .gguf, or hf.co/{known.repository}-GGUF:Q4_K_M"
+        )
 
 
 def _pages(notes: Sequence[Bullet]) -> tuple[int, ...]:

@@ -46,7 +46,8 @@ def _named(model: str, offline: bool) -> Anatomy:
     repository = _REPOSITORY.match(model)
     if catalogue.find(repository[1] if repository and not repository[2] else model) or not repository:
         return from_catalogue(repository[1] if repository else model)
-    from pennyweight.planner.hub import default_hub, hub_anatomy
+    from pennyweight.containers.hub import default_hub
+    from pennyweight.planner.hub import hub_anatomy
 
     return hub_anatomy(default_hub(offline), repository[1], repository[2])
 

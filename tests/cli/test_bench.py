@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_main import run
+from tests.cli.command import run
 from tests.runtimes.test_llama_tools import TESTS, put_on_path
 from tests.tiny_gguf import write_tiny_gguf
 

@@ -14,18 +14,9 @@ import rich.markup
 import typer.main
 
 import pennyweight
-from pennyweight.cli.main import app, main
+from pennyweight.cli.main import app
+from tests.cli.command import MAIN, process, run
 from tests.tiny_gguf import TINY_TEXT, write_tiny_gguf
-
-MAIN = "from pennyweight.cli.main import main; main()"
-
-
-def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
-    """Run the command line in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["pennyweight", *arguments])
-    with pytest.raises(SystemExit) as left:
-        main()
-    return int(left.value.code or 0)
 
 
 def test_help_starts_without_numpy_or_anything_heavy() -> None:
@@ -203,13 +194,11 @@ def test_a_reader_who_has_seen_enough_is_no_error(arguments: list[str], tmp_path
 def test_ctrl_c_and_kill_are_one_line_and_leave_nothing_behind(stop: signal.Signals, tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "model.gguf", layers=24, vocabulary=4096, feed_forward=4096)
     arguments = ["quantize", str(path), "IQ4_XS", "-o", str(tmp_path / "out.gguf"), "-t", "1"]
-    # A shell's background jobs inherit an ignored SIGINT, under which Python would never hear of Ctrl-C.
-    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {MAIN}"
-    with subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not list(tmp_path.glob(".out.gguf.tmp-*")):
+    with process(*arguments) as writing:
+        while writing.poll() is None and not list(tmp_path.glob(".out.gguf.tmp-*")):
             time.sleep(0.005)
-        process.send_signal(stop)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+        writing.send_signal(stop)
+        _, errors = writing.communicate(timeout=60)
+    assert writing.returncode == 130
     assert errors == "pennyweight: interrupted; nothing half-written is left behind\n"
     assert [p.name for p in tmp_path.iterdir()] == ["model.gguf"]

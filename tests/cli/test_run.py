@@ -2,9 +2,7 @@
 
 import io
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -12,7 +10,7 @@ import pytest
 
 from pennyweight.jobs.run import RunOptions, conversation
 from pennyweight.jobs.speaking import SpeakingOptions
-from tests.cli.test_main import MAIN, run
+from tests.cli.command import process, refused, run
 from tests.tiny_gguf import write_tiny_gguf
 
 COMMON = ["-t", "1", "--temp", "0", "--ignore-eos"]
@@ -97,10 +95,8 @@ def test_a_bad_request_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(["run", model, "-p", "x", *arguments], monkeypatch) == code
-    errors = capsys.readouterr().err
-    assert errors.count("\n") == 1
-    assert named in errors
+    left, line = refused(["run", model, "-p", "x", *arguments], monkeypatch, capsys)
+    assert (left, named in line) == (code, True), line
 
 
 def test_an_empty_stdin_and_json_without_a_prompt_are_refused(
@@ -116,22 +112,15 @@ def test_an_empty_stdin_and_json_without_a_prompt_are_refused(
 
 @pytest.mark.slow
 def test_ctrl_c_ends_an_answer_without_a_traceback(model: str) -> None:
-    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {MAIN}"
-    arguments = ["run", model, "-p", "the harbour", "-c", "16k", *COMMON]
-    with subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.read(40)  # it is speaking
+    with process("run", model, "-p", "the harbour", "-c", "16k", *COMMON) as speaking:
+        assert speaking.stdout is not None
+        speaking.stdout.read(40)  # it is speaking
         time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert b"Traceback" not in errors
-    assert b"interrupted" in errors
+        speaking.send_signal(signal.SIGINT)
+        _, errors = speaking.communicate(timeout=60)
+    assert speaking.returncode == 130
+    assert "Traceback" not in errors
+    assert "interrupted" in errors
 
 
 @pytest.mark.slow

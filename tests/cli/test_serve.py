@@ -1,11 +1,9 @@
 """`pennyweight serve`, met by the openai client: streams, a client that vanishes, a prompt too long, and its end."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -15,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_main import MAIN, run
+from tests.cli.command import process, refused
 from tests.tiny_gguf import write_tiny_gguf
 
 KEY = "a-key-of-enough-letters"
@@ -24,21 +22,11 @@ KEY = "a-key-of-enough-letters"
 @contextmanager
 def served(model: str, *arguments: str) -> Iterator[tuple[dict[str, Any], subprocess.Popen[str]]]:
     """A server process, and what it says of itself."""
-    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {MAIN}"
-    command = [sys.executable, "-c", code, "serve", model, "--port", "0", "-t", "1", "--json", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, process.communicate()
-        try:
-            yield json.loads(line), process
-        finally:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
+    with process("serve", model, "--port", "0", "-t", "1", "--json", *arguments) as started:
+        assert started.stdout is not None
+        line = started.stdout.readline()
+        assert line, started.communicate()
+        yield json.loads(line), started
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +62,7 @@ def stream(address: str, number: int) -> str:
 @pytest.mark.slow
 def test_sixteen_streams_a_vanished_client_and_an_oversized_prompt_leave_it_serving(model: str) -> None:
     openai = pytest.importorskip("openai")
-    with served(model, "-c", "2k", "-np", "4") as (said, process):
+    with served(model, "-c", "2k", "-np", "4") as (said, server):
         address = said["address"]
         assert (said["n_ctx"], said["slots"], said["key_needed"]) == (2048, 4, False)
         assert address.startswith("http://127.0.0.1:")
@@ -103,8 +91,8 @@ def test_sixteen_streams_a_vanished_client_and_an_oversized_prompt_leave_it_serv
         )
         assert chat.usage is not None
         assert chat.usage.completion_tokens >= 1
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0
         with pytest.raises(OSError, match="refused"):
             urllib.request.urlopen(f"{address}/health", timeout=5)
 
@@ -112,13 +100,13 @@ def test_sixteen_streams_a_vanished_client_and_an_oversized_prompt_leave_it_serv
 @pytest.mark.slow
 def test_a_key_is_asked_for(model: str) -> None:
     openai = pytest.importorskip("openai")
-    with served(model, "-c", "512", "-np", "1", "--api-key", KEY) as (said, process):
+    with served(model, "-c", "512", "-np", "1", "--api-key", KEY) as (said, server):
         assert said["key_needed"]
         assert get(said["address"], "/metrics")[0] == 401
         with pytest.raises(openai.AuthenticationError):
             client(said["address"]).completions.create(model="tiny", prompt="x", max_tokens=1)
         assert client(said["address"], KEY).completions.create(model="tiny", prompt="x", max_tokens=1).choices
-        process.kill()  # and nothing is left on the port
+        server.kill()  # and nothing is left on the port
     assert get_refused(said["address"])
 
 
@@ -149,10 +137,8 @@ def test_a_bad_request_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(["serve", model, "--port", "0", *arguments], monkeypatch) == code
-    errors = capsys.readouterr().err
-    assert errors.count("\n") == 1
-    assert named in errors
+    left, line = refused(["serve", model, "--port", "0", *arguments], monkeypatch, capsys)
+    assert (left, named in line) == (code, True), line
 
 
 def test_a_port_in_use_is_one_line(
@@ -162,8 +148,7 @@ def test_a_port_in_use_is_one_line(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert run(["serve", model, "--port", str(port)], monkeypatch) == 2
-    errors = capsys.readouterr().err
-    assert errors.count("\n") == 1
-    assert f"port {port}" in errors
-    assert "--port" in errors
+        code, line = refused(["serve", model, "--port", str(port)], monkeypatch, capsys)
+    assert code == 2
+    assert f"port {port}" in line
+    assert "--port" in line

@@ -1,22 +1,20 @@
 """A plan carried out: the file is made once, loaded as planned, and the hub's absence is one line."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pennyweight.checkpoints.open import open_checkpoint
-from pennyweight.core.errors import BadRequest, DoesNotFit
+from pennyweight.core.errors import BadRequest, DoesNotFit, NotThere
 from pennyweight.jobs import carry_out as module
 from pennyweight.jobs.carry_out import carry_out, chosen_of, file_of, here, loading_of, summary_plan
 from pennyweight.jobs.plan import PlanOptions, plan
 from pennyweight.jobs.plan_machine import MachineOptions
 from pennyweight.jobs.speaking import SpeakingOptions
 from pennyweight.planner.plan import Plan
+from pennyweight.store.database import open_store
 from tests.tiny_gguf import write_tiny_gguf
-
-
-class RepositoryNotFoundError(Exception):
-    """Named as huggingface_hub's."""
 
 
 @pytest.fixture(autouse=True)
@@ -45,12 +43,26 @@ def test_a_local_checkpoint_is_quantized_once(made: Plan, directory: Path) -> No
 
 
 @pytest.mark.slow
-def test_speeds_are_measured_beside_what_was_predicted(made: Plan) -> None:
+def test_speeds_and_memory_are_measured_and_kept_beside_what_was_predicted(
+    made: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(module.SHORT, prompt_tokens=48, generated_tokens=8, threads=1)
+    monkeypatch.setattr(module, "SHORT", short)
     said: list[str] = []
     done = carry_out("embedded", made, said.append)
     assert done.placement == "all 8 layers on the CPU"
     assert any("on the CPU" in line for line in said)
-    assert (done.predicted_decode_tok_s, done.prompt_tok_s > 0) == (chosen_of(made).decode_tok_s, True)
+    assert [speed.test for speed in done.report.speeds] == ["pp48", "tg8"]
+    assert done.predicted
+    assert (done.predicted.prompt_tokens, done.predicted.output_tokens) == (48, 8)
+    with open_store() as store:
+        rows = {row.metric: row for row in store.query()}
+    for name in ("prompt_tok_s", "decode_tok_s", "memory_bytes"):
+        assert {name, f"{name}_predicted"} <= rows.keys()
+    assert rows["decode_tok_s"].value == done.report.speeds[1].mean
+    assert rows["decode_tok_s_predicted"].value == done.predicted.decode_tok_s
+    assert "tg8" in rows["decode_tok_s"].protocol
+    assert {row.model for row in rows.values()} == {Path(done.file).name}
 
 
 def test_a_file_that_is_named_is_the_file(tmp_path: Path) -> None:
@@ -97,7 +109,7 @@ def test_without_a_published_gguf_the_checkpoint_is_fetched_and_quantized(
 ) -> None:
     def hub(model: str) -> Path:
         if "GGUF" in model:
-            raise BadRequest("cannot fetch it: 404") from RepositoryNotFoundError()
+            raise NotThere("there is no such file")
         return module.EMBEDDED
 
     monkeypatch.setattr(module, "local_path", hub)

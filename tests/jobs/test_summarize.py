@@ -16,11 +16,13 @@ from pennyweight.jobs.fit import Fit
 from pennyweight.jobs.here import budget_here
 from pennyweight.jobs.speaking import Speaker, SpeakingOptions, speaker
 from pennyweight.jobs.summarize import SummaryOptions, Watch, summarize
-from pennyweight.planner.host import Host
+from pennyweight.planner.calibration_store import save_calibration
+from pennyweight.planner.host import Host, host_rates
 from pennyweight.planner.memory import Budget
 from pennyweight.runtimes.llama_cpp import Sampling
 from pennyweight.store.database import open_store
-from tests.cli.test_main import run
+from pennyweight.store.machine import hardware
+from tests.cli.command import refused, run
 from tests.papers import write_pdf
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -165,6 +167,30 @@ def test_too_small_a_context_for_the_bullets_says_what_would_do(model: str, pape
 def test_no_bullets_or_too_many_are_refused(bullets: int, model: str, paper: Path) -> None:
     with pytest.raises(BadRequest, match="1 to 50"):
         summarize(paper, model, SummaryOptions(bullets=bullets))
+
+
+def test_a_published_name_without_a_file_says_auto(
+    paper: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, line = refused(["summarize", str(paper), "-m", "Qwen3-14B"], monkeypatch, capsys)
+    assert code == 2
+    assert "--auto" in line
+    assert "hf.co/Qwen/Qwen3-14B-GGUF:Q4_K_M" in line
+
+
+def test_a_prediction_is_by_this_machine_s_calibration(
+    model: str, monkeypatch: pytest.MonkeyPatch, own_store: Path
+) -> None:
+    before = Fit.of(model, ONE).predict(1024, 500, 50, 1)
+    host = budget_here(0).host
+    slow = replace(host_rates(host), seconds_per_layer=0.5)
+    with open_store() as store:
+        save_calibration(store, hardware(), "llama.cpp", slow)
+    after = Fit.of(model, ONE).predict(1024, 500, 50, 1)
+    assert before is not None
+    assert after is not None
+    assert (before.speed_basis, after.speed_basis) == ("heuristic", "calibrated")
+    assert after.decode_tok_s == pytest.approx(1.0, rel=0.1)  # two layers of half a second
 
 
 def test_this_machine_has_memory() -> None:

@@ -1,5 +1,7 @@
 """Papers as people have them: columns, hyphens, heads and references; and files that are no papers."""
 
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,11 +11,13 @@ from hypothesis import strategies as st
 
 from pennyweight.core.errors import BadRequest, FormatError, PennyweightError
 from pennyweight.pipeline.paper.clean import running_text, without_heads, without_references
+from pennyweight.pipeline.paper.columns import Fragment, lines_from_right
+from pennyweight.pipeline.paper.direction import in_reading_order
 from pennyweight.pipeline.paper.document import PAGE_LETTERS, Page, paginate
 from pennyweight.pipeline.paper.html import html_text
 from pennyweight.pipeline.paper.parts import marked, parts_of
 from pennyweight.pipeline.paper.read import read_paper
-from tests.papers import HEAD, write_locked, write_pdf, write_scan, write_two_columns
+from tests.papers import HEAD, write_glyphs, write_locked, write_pdf, write_scan, write_two_columns
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +112,61 @@ def test_a_scan_says_so_with_its_pages(tmp_path: Path) -> None:
         read_paper(write_scan(tmp_path / "scan.pdf"))
 
 
-def test_an_encrypted_pdf_says_how_to_open_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["RC4-128", "AES-128", "AES-256"])
+def test_a_pdf_with_a_password_says_how_to_open_it_and_one_without_is_read(algorithm: str, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="encrypted with a password; qpdf"):
-        read_paper(write_locked(tmp_path / "locked.pdf"))
+        read_paper(write_locked(tmp_path / "locked.pdf", algorithm))
+    open_to_read = write_locked(tmp_path / "open.pdf", algorithm, password="")
+    assert b"/Encrypt" in open_to_read.read_bytes()
+    assert read_paper(open_to_read).pages == read_paper(write_pdf(tmp_path / "plain.pdf", 2)).pages
+
+
+def test_aes_without_its_package_is_one_line_that_names_it(tmp_path: Path) -> None:
+    path = write_locked(tmp_path / "aes.pdf", "AES-256", password="")
+    code = (
+        "import sys; sys.modules['cryptography'] = sys.modules['Crypto'] = None\n"
+        f"from pennyweight.pipeline.paper.read import read_paper; read_paper({str(path)!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "FormatError" in done.stderr.splitlines()[-1]
+    assert "encrypted with AES: pip install 'pennyweight[aes]'" in done.stderr.splitlines()[-1]
+
+
+def test_right_to_left_is_read_in_the_order_of_its_words(tmp_path: Path) -> None:
+    lines = ["كان حارس الميناء يزن رسائل السوق", "وكانت الموازين خاطئة بمقدار الثلث", "שומר הנמל שקל את המכתבים"]
+    path = write_glyphs(tmp_path / "right.pdf", [line[::-1] for line in lines])
+    assert read_paper(path).pages[0].text == " ".join(lines)
+
+
+def test_words_placed_one_by_one_and_numbers_between_them_are_read_from_the_right() -> None:
+    words = ["كان", "حارس", "2019", "الميناء", "יזן"]
+    placed = [Fragment(text=word, x=500.0 - 60 * i, y=700.0, size=12.0) for i, word in enumerate(words)]
+    for order in (placed, placed[::-1]):  # the file's own
+        assert lines_from_right(order) == " ".join(words)
+    # A whole line: its runs from left to right, each spelled right, as pypdf gives it.
+    assert in_reading_order("الميناء יזן 2019 كان حارس") == "كان حارس 2019 الميناء יזן"
+    assert in_reading_order("Mostly Latin, one كان word") == "Mostly Latin, one كان word"
+
+
+def test_arabic_in_the_shapes_of_its_font_is_spelled_in_letters(tmp_path: Path) -> None:
+    assert running_text("\ufef1\ufedf\ufe8e\ufee3") == "\u064a\u0644\u0627\u0645"
+
+
+def test_chinese_and_japanese_lines_join_without_a_space_and_others_with_one(tmp_path: Path) -> None:
+    path = write_glyphs(tmp_path / "east.pdf", ["港口的看守人称量了", "信件。误差为三分之一，", "天秤は三分の一だけ"])
+    assert read_paper(path).pages[0].text == "港口的看守人称量了信件。误差为三分之一，天秤は三分の一だけ"
+    assert running_text("저울은\n틀렸다 in\nthe 港\nport") == "저울은 틀렸다 in the 港 port"
+
+
+def test_cyrillic_and_greek_words_that_were_broken_are_joined(tmp_path: Path) -> None:
+    path = write_glyphs(tmp_path / "north.pdf", ["Весы показыва-", "ли неверно. Ζυγα-", "ριά."])
+    assert read_paper(path).pages[0].text == "Весы показывали неверно. Ζυγαριά."
+
+
+def test_references_are_found_under_their_names_in_other_languages() -> None:
+    for heading in ("参考文献", "Список литературы", "المراجع", "참고 문헌", "5. Referencias"):
+        kept, cut = without_references(["Body.", f"End.\n{heading}\n[1] 1999."])
+        assert (kept[1].strip(), cut) == ("End.", (1, 1)), heading
 
 
 @pytest.mark.parametrize(

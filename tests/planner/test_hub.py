@@ -9,17 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pennyweight.containers.hub import Hub
 from pennyweight.containers.remote import Server
 from pennyweight.core.errors import BadRequest, FormatError, PennyweightError
 from pennyweight.models import catalogue
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.models.describe import anatomy_from_config
-from pennyweight.planner.hub import Hub, hub_anatomy
+from pennyweight.planner.hub import hub_anatomy
 from pennyweight.planner.kv import kv_bytes
 from pennyweight.planner.request import Settings
 from pennyweight.planner.resolve import resolve
+from tests.hub_server import HubServer, serving
 from tests.models.tiny_configs import CONFIGS, tiny_anatomy, write_planned_gguf
-from tests.planner.hub_server import HubServer, serving
 
 UNKNOWN = {**CONFIGS["qwen3"], "architectures": ["WhateverForCausalLM"]}
 

@@ -11,20 +11,29 @@ _REPEATS, _FEWEST = 0.3, 3
 _EDGE = 2
 """Lines at the top and at the bottom of a page where heads and numbers stand."""
 
-_HYPHEN = re.compile(r"(?<=\w)[-\u2010\u00ad]\n(?=[a-zß-öø-ÿ])")
+_HYPHEN = re.compile(r"(?<=\w)[-\u2010\u00ad]\n(\w)")
+"""A word that goes on in the next line, where it goes on in small letters."""
+
 _NUMBER_ALONE = re.compile(
     r"(?:page\s+)?[-–\s]*(?:\d{1,4}|[ivxlc]{1,7})[-–\s]*(?:\s*(?:of|/)\s*\d{1,4})?", re.IGNORECASE
 )
 _REFERENCES = re.compile(
     r"^(?:\d+\.?\s+|[IVX]+\.\s+)?(?:references|bibliography|works cited|literature cited|literatur(?:verzeichnis)?"
-    r"|références|bibliographie|referencias)\s*$",
+    r"|références|bibliographie|referencias|bibliograf[ií]a|referências|riferimenti|литература|список литературы"
+    r"|参考文献|參考文獻|引用文献|참고\s?문헌|المراجع|المصادر|ביבליוגרפיה|מקורות)\s*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _AFTER = re.compile(
     r"^(?:appendix|appendices|anhang|annexe|supplement(?:ary)?\b.*|[A-H][. ]\s*[A-Z][\w ]{3,60})\s*.*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_LIGATURES = {ord(letter): unicodedata.normalize("NFKC", letter) for letter in "ﬀﬁﬂﬃﬄﬅﬆ"}
+# Arabic and Hebrew fonts name their joined shapes by letters of their own (U+FB1D to U+FDFF, U+FE70 to U+FEFC).
+_SHAPES = (*map(chr, range(0xFB00, 0xFB07)), *map(chr, range(0xFB1D, 0xFE00)), *map(chr, range(0xFE70, 0xFEFD)))
+_LIGATURES = {ord(letter): unicodedata.normalize("NFKC", letter) for letter in _SHAPES}
+
+_IDEOGRAPH = r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]"
+_BROKEN_BETWEEN_IDEOGRAPHS = re.compile(rf"(?<={_IDEOGRAPH})[ \t]*\n[ \t]*(?={_IDEOGRAPH})")
+"""Chinese and Japanese put no space between words, so a line's end between two letters means nothing."""
 
 
 def without_heads(pages: Sequence[str]) -> list[str]:
@@ -70,7 +79,9 @@ def _is_edge(line: str, repeated: set[str]) -> bool:
 
 def running_text(lines: str) -> str:
     """Printed lines as paragraphs: ligatures and broken words mended, line ends that mean nothing gone."""
-    text = _HYPHEN.sub("", lines.translate(_LIGATURES).replace("\r\n", "\n"))
+    text = lines.translate(_LIGATURES).replace("\r\n", "\n")
+    text = _HYPHEN.sub(lambda found: found[1] if found[1].islower() else found[0], text)
+    text = _BROKEN_BETWEEN_IDEOGRAPHS.sub("", text)
     text = "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc")
     paragraphs = (" ".join(part.split()) for part in re.split(r"\n\s*\n", text))
     return "\n\n".join(part for part in paragraphs if part)

@@ -1,18 +1,25 @@
 """Fragments of a PDF page with their places → lines in reading order, two columns told from one.
 
 Most PDFs say their text in reading order already. Those that go from line to line across both columns are noticed by
-what stands left and right of an empty gutter in the middle, and read down the left column first.
+what stands left and right of an empty gutter in the middle, and read down the left column first; down the right one
+where the script runs from right to left.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from unicodedata import east_asian_width
+
+from pennyweight.pipeline.paper.direction import from_right, in_reading_order
 
 _SAME_LINE = 0.4
 """Of the letters' height: baselines nearer than this are one line."""
 
 _FEWEST_LINES = 8
 """Lines on each side that make a column; fewer are a table or a heading."""
+
+_FEWEST_LETTERS = 2
+"""Of a fragment on average, where fragments are words or lines."""
 
 _LETTER_WIDTH = 0.5
 """Of the font size: what a letter takes on average, for fragments that do not state their width."""
@@ -30,7 +37,8 @@ class Fragment:
     @property
     def right(self) -> float:
         """Where it ends, about."""
-        return self.x + _LETTER_WIDTH * self.size * len(self.text)
+        wide = 0 if self.text.isascii() else sum(east_asian_width(letter) in "WF" for letter in self.text)
+        return self.x + _LETTER_WIDTH * self.size * (len(self.text) + wide)  # an ideograph is a square
 
 
 def in_columns(fragments: Sequence[Fragment], width: float) -> str | None:
@@ -49,7 +57,17 @@ def in_columns(fragments: Sequence[Fragment], width: float) -> str | None:
     above = [f for f in told if f.y >= top > float("-inf")]
     below = [f for f in told if f not in above]
     left, right = [f for f in below if f.x < gutter], [f for f in below if f.x >= gutter]
-    return "\n".join(line for part in (above, left, right) for line in _lines(part))
+    backwards = from_right("".join(f.text for f in told))
+    columns = (right, left) if backwards else (left, right)
+    return "\n".join(line for part in (above, *columns) for line in _lines(part, backwards))
+
+
+def lines_from_right(fragments: Sequence[Fragment]) -> str | None:
+    """The lines of a page that runs from right to left; None where its letters were placed one by one."""
+    told = [f for f in fragments if f.text.strip()]
+    if sum(len(f.text.strip()) for f in told) < _FEWEST_LETTERS * len(told):
+        return None
+    return "\n".join(_lines(told, backwards=True))
 
 
 def _gutter(fragments: Sequence[Fragment], width: float) -> float | None:
@@ -74,12 +92,15 @@ def _alternates(fragments: Sequence[Fragment], gutter: float) -> bool:
     return changes >= 2 * _FEWEST_LINES - 1
 
 
-def _lines(fragments: Sequence[Fragment]) -> list[str]:
-    """Lines from top to bottom, each from left to right."""
+def _lines(fragments: Sequence[Fragment], backwards: bool) -> list[str]:
+    """Lines from top to bottom, each from left to right, or from right to left."""
     lines: list[list[Fragment]] = []
     for fragment in sorted(fragments, key=lambda f: (-f.y, f.x)):
         if lines and abs(lines[-1][0].y - fragment.y) <= _SAME_LINE * fragment.size:
             lines[-1].append(fragment)
         else:
             lines.append([fragment])
-    return [" ".join(f.text.strip() for f in sorted(line, key=lambda f: f.x)) for line in lines]
+    read = in_reading_order if backwards else str
+    return [
+        " ".join(read(f.text.strip()) for f in sorted(line, key=lambda f: f.x, reverse=backwards)) for line in lines
+    ]

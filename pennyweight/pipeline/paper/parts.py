@@ -73,7 +73,7 @@ def _pieces(page: Page, budget: int, count: Count) -> Iterator[Page]:
 
 def _cut(text: str, end: int) -> int:
     """Where to cut at or before `end`: after a paragraph, a sentence, a word, or there."""
-    for mark in ("\n\n", ". ", " "):
+    for mark in ("\n\n", ". ", "。", " "):
         found = text.rfind(mark, end // 2, end)
         if found > 0:
             return found + len(mark)

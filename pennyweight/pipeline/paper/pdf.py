@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.core.errors import FormatError, Missing
-from pennyweight.pipeline.paper.columns import Fragment, in_columns
+from pennyweight.pipeline.paper.columns import Fragment, in_columns, lines_from_right
+from pennyweight.pipeline.paper.direction import from_right, in_reading_order
 
 Advance = Callable[[int], None]
 Total = Callable[[int], None]
@@ -25,7 +26,8 @@ def open_pdf(path: Path) -> Any:
     except Exception as error:  # hostile files raise anything: recursion, keys, types, pypdf's own
         if "cryptography" in str(error):
             raise FormatError(
-                f"{path} is encrypted with AES; qpdf --decrypt {path} open.pdf makes a copy without"
+                f"{path} is encrypted with AES: pip install 'pennyweight[aes]' reads it where no password is needed, "
+                f"qpdf --decrypt {path} open.pdf makes a copy without"
             ) from error
         raise FormatError(f"{path} is no PDF that can be read: {_reason(error)}") from error
     if locked:
@@ -58,7 +60,9 @@ def _page_lines(page: Any) -> str:
             fragments.append(Fragment(text=text, x=float(x), y=float(y), size=abs(float(size)) or 10.0))
 
     told = page.extract_text(visitor_text=visit) or ""
-    return in_columns(fragments, float(page.mediabox.width)) or told
+    if in_two := in_columns(fragments, float(page.mediabox.width)):
+        return in_two
+    return lines_from_right(fragments) or in_reading_order(told) if from_right(told) else told
 
 
 def _reason(error: Exception) -> str:

@@ -63,7 +63,7 @@ class ActivationSums:
         self.counts: dict[str, NDArray[np.int64]] = {}
         self.callback = EVALUATION_CALLBACK(self._called)
         self._outside_blocks = {"output.weight", "token_embd.weight"} if with_output else set()
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._lib = library()
         self._lib.ggml_op_name.restype, self._lib.ggml_op_name.argtypes = ctypes.c_char_p, (c_int,)
         self._lib.ggml_tensor_overhead.restype = c_size_t
@@ -82,8 +82,9 @@ class ActivationSums:
             if asking:
                 return self._is_wanted(tensor, op)
             self._collect(tensor, routed=op == b"MUL_MAT_ID")
-        except Exception as error:  # noqa: BLE001 -- nothing may pass through C; raise_error brings it up
+        except BaseException as error:  # noqa: BLE001 -- nothing may pass through C, Ctrl-C neither; see raise_error
             self._error = self._error or error
+            return False  # which ends the computation where it stands
         return True
 
     def _is_wanted(self, tensor: Tensor, op: bytes) -> bool:

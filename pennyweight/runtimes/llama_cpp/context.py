@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pennyweight.core.errors import BadRequest, DoesNotFit, PennyweightError, UnsupportedModel
 from pennyweight.core.parallel import default_threads
-from pennyweight.runtimes.llama_cpp.library import clear_log, library, why
+from pennyweight.runtimes.llama_cpp.library import clear_log, library, raise_interrupt, why
 from pennyweight.runtimes.llama_cpp.model import Model
 from pennyweight.runtimes.llama_cpp.settings import ContextSettings, check_settings
 from pennyweight.runtimes.llama_cpp.structs import CACHE_TYPES, FLASH_ATTENTION, Batch
@@ -55,6 +55,7 @@ class Context:
             raise DoesNotFit(f"{model.path}: llama.cpp makes no context of {self.settings}: {why()}")
         # The model and the callback are held until the context is freed, whoever drops what first.
         self._free = weakref.finalize(self, _free_context, self._handle, model, evaluation_callback)
+        raise_interrupt(self.close)
         self._outputs = 0
         self.n_batch: int = library().llama_n_batch(self._handle)
         self.n_ctx: int = library().llama_n_ctx_seq(self._handle)

@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import re
 from collections import deque
+from collections.abc import Callable
 from ctypes import POINTER, c_bool, c_char_p, c_float, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -88,6 +89,7 @@ SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
 _errors: deque[str] = deque(maxlen=32)
 _placements: deque[str] = deque(maxlen=1)
 _levels: deque[int] = deque(maxlen=1)
+_interrupts: deque[KeyboardInterrupt] = deque(maxlen=1)
 
 
 def _keep_line(level: int, text: bytes | None, _: object) -> None:
@@ -103,7 +105,14 @@ def _keep_line(level: int, text: bytes | None, _: object) -> None:
         _placements.append(line)
 
 
-_log_callback = LOG_CALLBACK(_keep_line)  # module-level: C holds this pointer for as long as the process lives
+def _heard(level: int, text: bytes | None, more: object) -> None:
+    try:
+        _keep_line(level, text, more)
+    except KeyboardInterrupt as ctrl_c:  # ctypes would print it and go on; `raise_interrupt` brings it up
+        _interrupts.append(ctrl_c)
+
+
+_log_callback = LOG_CALLBACK(_heard)  # module-level: C holds this pointer for as long as the process lives
 
 
 @cache
@@ -129,6 +138,13 @@ def library() -> ctypes.CDLL:
 def system_info() -> str:
     """The instruction sets and features the loaded build uses, in llama.cpp's own words."""
     return library().llama_print_system_info().decode().strip(" |")
+
+
+def raise_interrupt(close: Callable[[], None]) -> None:
+    """After a call that logs: raise the Ctrl-C that fell into its log, once `close` has freed what the call made."""
+    if _interrupts:
+        close()
+        raise _interrupts.pop()
 
 
 def clear_log() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pennyweight.core.errors import BadRequest, FormatError, UnsupportedModel
 from pennyweight.runtimes.llama_cpp.distinct_tokens import require_distinct_tokens
-from pennyweight.runtimes.llama_cpp.library import clear_log, layers_offloaded, library, why
+from pennyweight.runtimes.llama_cpp.library import clear_log, layers_offloaded, library, raise_interrupt, why
 from pennyweight.runtimes.llama_cpp.structs import LOAD_MODE_MMAP, LOAD_MODE_NONE
 from pennyweight.runtimes.vocabulary import vocabulary_hash
 
@@ -94,6 +94,7 @@ class Model:
         if not handle:
             raise FormatError(f"{path}: llama.cpp cannot load it: {why()}")
         model = cls(handle, path, vocabulary_only=vocabulary_only, gpu_layers=layers_offloaded())
+        raise_interrupt(model.close)
         if not library().llama_vocab_type(model.vocab):
             model.close()
             raise UnsupportedModel(f"{path}: has no vocabulary, without which llama.cpp cannot read a text")
