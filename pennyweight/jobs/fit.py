@@ -1,16 +1,15 @@
 """Whether a context fits, before anything is loaded: from the header, through the planner, with what would help."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
 from pennyweight.checkpoints.open import local_path, open_checkpoint
-from pennyweight.core.errors import BadRequest, DoesNotFit, PennyweightError, ShapeError
+from pennyweight.core.errors import BadRequest, PennyweightError, ShapeError
 from pennyweight.core.units import show_bytes
 from pennyweight.jobs.here import budget_here
 from pennyweight.jobs.plan_machine import machine_here
+from pennyweight.jobs.refuse import beyond_training, model_too_large, too_little_room
 from pennyweight.jobs.runnable import lossless_type
-from pennyweight.jobs.speaking_options import SpeakingOptions
+from pennyweight.jobs.speaking_options import USUAL_CONTEXT, SpeakingOptions, context_of
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.planner.kv import kv_by_block
 from pennyweight.planner.memory import Budget, MemoryPlan, fit_memory
@@ -23,9 +22,6 @@ from pennyweight.recipes.file_types import get_file_type
 
 CELLS = 256
 LEAST_CONTEXT = 512
-SMALLER_TYPES = ("q8_0", "q4_0")
-"""Cache types to propose, the better first."""
-
 LARGEST = 1 << 24
 
 
@@ -50,6 +46,7 @@ class Fit:
     Attributes:
         trained: tokens of context that the model was made for.
         slots: sequences side by side, each with the context that is asked about.
+        splits: whether a text that is longer than the context is read part by part.
         anatomy: None where its architecture cannot be planned; then only `trained` is checked.
         notes: what a person should know.
     """
@@ -62,9 +59,10 @@ class Fit:
     tensors: tuple[SizedTensor, ...] = ()
     notes: tuple[str, ...] = ()
     slots: int = 1
+    splits: bool = False
 
     @classmethod
-    def of(cls, model: str, options: SpeakingOptions, slots: int = 1) -> "Fit":
+    def of(cls, model: str, options: SpeakingOptions, *, slots: int = 1, splits: bool = False) -> "Fit":
         """Read MODEL's header. Raises: what opening it raises."""
         checkpoint, budget = open_checkpoint(model), budget_here(options.gpu_layers)
         name = checkpoint.metadata.get("general.architecture")
@@ -75,10 +73,9 @@ class Fit:
             made = None if anatomy.file_type else get_file_type(lossless_type(checkpoint))
             tensors = sized_tensors(anatomy, made)
         except PennyweightError as error:
-            notes = (f"memory was not checked: {error}",)
-            return cls(
-                model=model, trained=trained, options=options, budget=budget, anatomy=None, notes=notes, slots=slots
-            )
+            anatomy, tensors, notes = None, (), (f"memory was not checked: {error}",)
+        else:
+            notes = ()
         return cls(
             model=model,
             trained=trained,
@@ -86,8 +83,15 @@ class Fit:
             budget=budget,
             anatomy=anatomy,
             tensors=tensors,
+            notes=notes,
             slots=slots,
+            splits=splits,
         )
+
+    @property
+    def usual_context(self) -> int:
+        """Tokens that are taken where nobody asks for more: 8,192, or the model's own where that is less."""
+        return context_of(self.trained or USUAL_CONTEXT, None)
 
     def memory(self, ctx: int, options: SpeakingOptions | None = None) -> MemoryPlan | None:
         """Memory of a context of `ctx` tokens; None where it cannot be planned. Raises: BadRequest for a cache type."""
@@ -142,7 +146,7 @@ class Fit:
             return most
         low, high = LEAST_CONTEXT // CELLS, most // CELLS
         if not self.has_room(LEAST_CONTEXT, options):
-            self._refuse_model()
+            raise model_too_large(self, LEAST_CONTEXT)
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.has_room(middle * CELLS, options) else (low, middle - 1)
@@ -151,13 +155,17 @@ class Fit:
     def require(self, ctx: int) -> None:
         """Raises: DoesNotFit for a context that this model or this machine has no room for, with what would help."""
         if self.trained and ctx > self.trained:
-            raise DoesNotFit(
-                f"{self.model} was trained for {self.trained:,} tokens of context, {ctx:,} were asked for; "
-                f"(1) -c {self.trained} takes all it has, (2) without -c a longer paper is read part by part, "
-                "(3) take a model that was trained for more"
-            )
+            raise beyond_training(self, ctx)
         if not self.has_room(ctx):
-            raise DoesNotFit(self._too_little(ctx))
+            raise too_little_room(self, ctx)
+
+    def require_room(self, ctx: int) -> None:
+        """The same of memory alone, and of the context's share: weights may be larger, and are read from the disk then.
+
+        Raises: DoesNotFit.
+        """
+        if not self.has_room(ctx) and self.has_room(LEAST_CONTEXT):
+            raise too_little_room(self, ctx)
 
     def predict(self, ctx: int, prompt_tokens: int, output_tokens: int, prompts: int) -> Predicted | None:
         """What `prompts` prompts of these tokens together will take; None where it cannot be planned."""
@@ -177,69 +185,6 @@ class Fit:
             speed_basis=speed.basis.value,
             memory_basis=plan.host_total.basis.value,
         )
-
-    def _too_little(self, ctx: int) -> str:
-        plan = self.memory(ctx)
-        assert plan is not None
-        wanted = plan.host_total.value + plan.card_total.value
-        changes = list(self._changes(ctx))
-        listed = ", ".join(f"({number}) {words}" for number, words in enumerate(changes, 1))
-        return (
-            f"{self.model} with a context of {ctx:,} tokens takes {show_bytes(wanted)}, of it the cache "
-            f"{show_bytes(self._cache(plan))}, and does not fit: {self._there()}; what would fit: {listed}"
-        )
-
-    def _changes(self, ctx: int) -> Iterator[str]:
-        """Three changes, each of which makes it fit."""
-        largest = self.largest_context()
-        yield f"-c {largest}"
-        for name in SMALLER_TYPES:
-            smaller = replace(self.options, type_k=name, type_v=name)
-            if self._smaller(name) and self.has_room(ctx, smaller):
-                yield f"-ctk {name} -ctv {name}, which rounds the cache"
-                break
-        else:
-            best = replace(self.options, type_k="q8_0", type_v="q8_0")
-            if self._smaller("q8_0") and (room := self.largest_context(best)) > largest:
-                yield f"-ctk q8_0 -ctv q8_0 with -c {room}"
-            else:
-                yield f"a machine with {show_bytes(self._lacking(ctx))} more memory"
-        yield "no -c: a paper that is longer than what fits is read part by part"
-
-    def _smaller(self, cache_type: str) -> bool:
-        """Whether a cache of this type is smaller, and one that this model's heads can take."""
-        try:
-            less, now = (
-                self.memory(CELLS * 4, o) for o in (replace(self.options, type_k=cache_type, type_v=cache_type), None)
-            )
-        except BadRequest:
-            return False
-        return less is not None and now is not None and self._cache(less) < self._cache(now)
-
-    def _lacking(self, ctx: int) -> float:
-        plan = self.memory(ctx)
-        assert plan is not None
-        return max(plan.host_short, -plan.spare if self.budget.cards else 0)
-
-    def _refuse_model(self) -> NoReturn:
-        plan = self.memory(LEAST_CONTEXT)
-        assert plan is not None
-        weights = plan.host_weights.value + plan.card_weights.value
-        raise DoesNotFit(
-            f"{self.model}: its weights take {show_bytes(weights)} and do not fit: {self._there()}; "
-            "(1) quantize it further, (2) take a smaller model, (3) close what else holds memory"
-        )
-
-    def _there(self) -> str:
-        host = show_bytes(self.budget.host.available_bytes or self.budget.host.memory_bytes)
-        cards = ", ".join(
-            f"{show_bytes(card.usable_bytes - self.budget.used_bytes)} on {card.name}" for card in self.budget.cards
-        )
-        return f"{cards + ' and ' if cards else ''}{host} of memory are free"
-
-    @staticmethod
-    def _cache(plan: MemoryPlan) -> float:
-        return plan.card_cache.value + plan.host_cache.value
 
 
 def _settings(ctx: int, options: SpeakingOptions) -> Settings:

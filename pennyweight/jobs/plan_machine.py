@@ -82,7 +82,7 @@ def _this_machine(options: MachineOptions, store: Store | None) -> Hardware:
 
 
 def machine_here(budget: Budget) -> Machine:
-    """This machine's constants for a model within `budget`: calibrated, else with the host's bandwidth measured once."""
+    """This machine's constants for a model within `budget`: calibrated, else by the host's bandwidth, measured once."""
     from pennyweight.store.database import default_path, open_store
 
     card = host = None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pennyweight.core.errors import BadRequest
 from pennyweight.core.progress import progress_bar
+from pennyweight.jobs.fit import Fit
 from pennyweight.jobs.speaking import Speaker, SpeakingOptions, peak_memory_bytes, speaker
 from pennyweight.runtimes.chat_template import Message
 from pennyweight.runtimes.llama_cpp import Sampling
@@ -100,6 +101,8 @@ def conversation(
     """MODEL, loaded, for `Conversation.say` after `say`. Raises: as `run`."""
     if options.tokens is not None and options.tokens < 0:
         raise BadRequest(f"-n is {options.tokens}; a number of tokens is wanted")
+    if loading.ctx is not None and loading.engine == "llama.cpp":  # llama.cpp itself would take what there is, and die
+        Fit.of(model, loading).require_room(loading.ctx)
     with speaker(model, loading) as loaded:
         talk = Conversation(model, loaded, options)
         try:

@@ -11,7 +11,7 @@ from pennyweight.core.errors import BadRequest
 from pennyweight.core.units import show_bytes
 from pennyweight.jobs.fit import Fit
 from pennyweight.jobs.runnable import runnable
-from pennyweight.jobs.speaking import USUAL_CONTEXT, SpeakingOptions
+from pennyweight.jobs.speaking import SpeakingOptions
 from pennyweight.runtimes.llama_cpp.library import BUILD
 from pennyweight.runtimes.llama_cpp.placement import gpu_names
 from pennyweight.runtimes.llama_cpp.server import RunningServer, ServerSettings, check_address, start_server
@@ -94,7 +94,7 @@ def serving(model: str, options: ServeOptions = USUAL) -> Iterator[Served]:
     keys = (*options.api_keys, *filter(None, os.environ.get(KEY_VARIABLE, "").split(",")))
     settings = _settings(model, options, keys)
     check_address(settings)  # before a second is spent on the model
-    fit = Fit.of(model, loading, options.slots)
+    fit = Fit.of(model, loading, slots=options.slots)
     each = _context_of_slot(fit, loading.ctx, options.slots)
     with runnable(model) as path:
         server = start_server(path, replace(settings, n_ctx=each * options.slots, gpu_layers=fit.gpu_layers(each)))
@@ -124,7 +124,7 @@ def _settings(model: str, options: ServeOptions, keys: tuple[str, ...]) -> Serve
 def _context_of_slot(fit: Fit, asked: int | None, slots: int) -> int:
     """Tokens of each slot. Raises: DoesNotFit."""
     if asked is None:
-        return min(USUAL_CONTEXT, fit.largest_context())
+        return min(fit.usual_context, fit.largest_context())
     each = asked // slots
     if each < 1:
         raise BadRequest(f"-c {asked} leaves no token for each of {slots} slots")

@@ -164,7 +164,7 @@ def summarize(
     started = time.perf_counter()
     _check(options, loading)
     _require_file(model)
-    fit = Fit.of(model, loading)
+    fit = Fit.of(model, loading, splits=True)
     if loading.ctx is not None:
         fit.require(loading.ctx)
     read = paper if isinstance(paper, Paper) else read_paper(paper, references=options.references)

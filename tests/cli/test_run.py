@@ -80,7 +80,7 @@ def test_a_chat_on_a_terminal_ends_with_end_of_file(
     ("arguments", "named", "code"),
     [
         (["-c", "0"], "at least 1", 2),
-        (["-n", "4", "-c", "99999999"], "n_ctx=99999999", 1),
+        (["-n", "4", "-c", "99999999"], r"does not fit", 1),
         (["--temp", "-1"], "temperature", 2),
         (["--engine", "vllm"], "llama.cpp, torch", 2),
         (["-ctk", "q3_0"], "q8_0", 2),

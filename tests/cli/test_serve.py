@@ -124,7 +124,7 @@ def get_refused(address: str) -> bool:
         (["--port", "99999"], "0 to 65535", 2),
         (["-np", "0"], "1 to 256", 2),
         (["-c", "2", "-np", "4"], "no token for each", 2),
-        (["-c", "64k", "-np", "4"], "trained for 4,096", 1),
+        (["-c", "64k", "-np", "4"], "for each of 4 slots; (1) -c 16384 takes", 1),
         (["-c", "0"], "at least 1", 2),
         (["--api-key-file", "nothing.txt"], "cannot be read", 2),
     ],
