@@ -72,13 +72,24 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How a number was made; of a text that was read, the SHA-256 of its bytes as scored, and how it was cut."""
+    """How the text was read; `text_hash` is the SHA-256 of its bytes as scored."""
+
+    text_hash: str
+    protocol: str
+    n_ctx: int
+    chunks: int
+    engine: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How something was timed: no text was read."""
 
     protocol: str
     engine: str
-    text_hash: str | None = None
-    n_ctx: int | None = None
-    chunks: int | None = None
+    text_hash: None = None
+    n_ctx: None = None
+    chunks: None = None
 
 
 def require_engine(options: EvaluationOptions) -> None:
@@ -156,7 +167,7 @@ def record(model: Identity, metrics: Sequence[Metric], reading: Reading, seed: i
     record_each(model, ((metric, reading) for metric in metrics), seed)
 
 
-def record_each(model: Identity, measured: Iterable[tuple[Metric, Reading]], seed: int | None = None) -> None:
+def record_each(model: Identity, measured: Iterable[tuple[Metric, Reading | Timing]], seed: int | None = None) -> None:
     """Keep numbers that were each made in a way of their own; `seed`: of the model's weights, where they are random.
 
     Raises: as `record`.
@@ -174,17 +185,17 @@ def record_each(model: Identity, measured: Iterable[tuple[Metric, Reading]], see
                 metric=metric.name,
                 value=metric.value,
                 stderr=metric.stderr,
-                protocol=reading.protocol,
-                text_hash=reading.text_hash,
-                n_ctx=reading.n_ctx,
-                chunks=reading.chunks,
-                engine=reading.engine,
+                protocol=made.protocol,
+                text_hash=made.text_hash,
+                n_ctx=made.n_ctx,
+                chunks=made.chunks,
+                engine=made.engine,
                 versions=versions(),
                 hardware=hardware(),
                 when=when,
                 seed=seed,
             )
-            for metric, reading in measured
+            for metric, made in measured
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 from pennyweight.evaluation.sweep import LevelSpeed
-from pennyweight.jobs.scoring import Identity, Metric, Reading, record_each
+from pennyweight.jobs.scoring import Identity, Metric, Timing, record_each
 from pennyweight.runtimes.speed import LLAMA_BENCH_DEFAULTS, Speed, SpeedReport, SpeedSettings
 
 PROMPT, DECODE = "prompt_tok_s", "decode_tok_s"
@@ -96,7 +96,7 @@ def record_speeds(model: Identity, speeds: Sequence[TimedMetric], engine: str, s
     measured = (
         (
             Metric(name=speed.name, value=speed.mean, stderr=speed.stderr),
-            Reading(protocol=speed.protocol, engine=engine),
+            Timing(protocol=speed.protocol, engine=engine),
         )
         for speed in speeds
     )
