@@ -14,9 +14,9 @@ from pennyweight.jobs.calibrate_tasks import IN_PROCESS, Task
 from pennyweight.runtimes.llama_cpp import BUILD
 from pennyweight.runtimes.llama_tools import LLAMA_BENCH, find_program
 from pennyweight.runtimes.speed import SpeedReport, SpeedSettings
-from pennyweight.store.database import default_path
 from pennyweight.store.machine import hardware
 from pennyweight.store.measurement import now
+from pennyweight.store.place import default_path
 
 FILE = "calibration.jsonl"
 

@@ -6,10 +6,10 @@ from pennyweight.checkpoints.open import local_path, open_checkpoint
 from pennyweight.core.errors import BadRequest, PennyweightError, ShapeError
 from pennyweight.core.units import show_bytes
 from pennyweight.jobs.here import budget_here
-from pennyweight.jobs.plan_machine import machine_here
 from pennyweight.jobs.refuse import beyond_training, model_too_large, too_little_room
 from pennyweight.jobs.runnable import lossless_type
 from pennyweight.jobs.speaking_options import USUAL_CONTEXT, SpeakingOptions, context_of
+from pennyweight.jobs.this_machine import machine_here
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.planner.kv import kv_by_block
 from pennyweight.planner.memory import Budget, MemoryPlan, fit_memory

@@ -7,7 +7,6 @@ from pennyweight.core.errors import PennyweightError
 from pennyweight.planner.card_names import find_card
 from pennyweight.planner.cards import Card, custom
 from pennyweight.planner.detect_host import detect_host
-from pennyweight.planner.host_kept import with_known_bandwidth
 from pennyweight.planner.memory import Budget
 from pennyweight.planner.probe import Probe
 from pennyweight.runtimes.llama_cpp.placement import Gpu, gpus
@@ -21,7 +20,7 @@ def budget_here(gpu_layers: int) -> Budget:
     found = gpus() if gpu_layers else []
     return Budget(
         cards=tuple(map(_card, found)),
-        host=with_known_bandwidth(detect_host(Probe())),
+        host=detect_host(Probe()),
         used_bytes=max((gpu.total_bytes - gpu.free_bytes for gpu in found), default=0),
         measured=bool(found),
     )

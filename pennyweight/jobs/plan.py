@@ -9,7 +9,6 @@ from pennyweight.jobs.plan_choices import asked_for, situation_of, with_publishe
 from pennyweight.jobs.plan_question import USUAL, PlanOptions, Question, ask
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.planner.candidate import Candidate, Choice
-from pennyweight.planner.changes import better_than_few_bits, changes
 from pennyweight.planner.commands import llama_cpp_commands
 from pennyweight.planner.decide import Decision, decide, takes
 from pennyweight.planner.estimate import Estimator
@@ -102,6 +101,8 @@ def _changes(question: Question, wish: Wish, decision: Decision) -> tuple[str, .
     """Where nothing fits: what would have to change; published models are looked at for a smaller one."""
     if decision.chosen:
         return ()
+    from pennyweight.planner.changes import changes
+
     evaluate, asked, others = with_published(question)
     return tuple(change.sentence for change in changes(asked, wish, evaluate, others))
 
@@ -110,5 +111,7 @@ def _few_bits(question: Question, decision: Decision, wish: Wish) -> tuple[str, 
     """Where the planner itself came down to 3 bits and fewer: what keeps 4."""
     if decision.rule is not Rule.EMERGENCY or wish.types_given or any(a.file_type for a in question.anatomies.values()):
         return ()
+    from pennyweight.planner.changes import better_than_few_bits
+
     evaluate, asked, others = with_published(question)
     return better_than_few_bits(asked, wish, evaluate, others)

@@ -1,21 +1,20 @@
 """What a plan is for: the card that was named, given by figures, or found in this machine, and the host around it."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from pennyweight.core.errors import BadRequest
-from pennyweight.planner.calibration_store import calibrated_card, calibrated_host
 from pennyweight.planner.card_names import find_cards
 from pennyweight.planner.cards import BY_HAND, Card, custom
-from pennyweight.planner.detect import detect
-from pennyweight.planner.detect_host import with_measured
 from pennyweight.planner.host import Host
-from pennyweight.planner.host_kept import with_known_bandwidth
 from pennyweight.planner.machine import machine_of
 from pennyweight.planner.memory import Budget
 from pennyweight.planner.quantity import Basis
 from pennyweight.planner.rates import Rates
 from pennyweight.planner.speed import Machine
-from pennyweight.store.database import Store
+
+if TYPE_CHECKING:
+    from pennyweight.store.database import Store
 
 MOST_MEMORY = 1 << 44
 """16 TiB: more is a slip of the pen."""
@@ -53,7 +52,7 @@ class Hardware:
     found: bool = False
 
 
-def hardware_for(options: MachineOptions, store: Store | None) -> Hardware:
+def hardware_for(options: MachineOptions, store: "Store | None") -> Hardware:
     """What there is, calibrated where the store has it. Raises: UnknownName for a card; BadRequest for absurd sizes."""
     _check(options)
     if options.gpu is None and options.vram is None and options.bandwidth is None:
@@ -62,41 +61,25 @@ def hardware_for(options: MachineOptions, store: Store | None) -> Hardware:
     return Hardware(budget=budget, machine=machine_of(budget, card=_calibrated(budget, store)))
 
 
-def _calibrated(budget: Budget, store: Store | None):
-    """Constants of the card that was calibrated here; of several cards none: they work in turn."""
-    one = len({card.name for card in budget.cards}) == 1
-    return calibrated_card(store, budget.cards[0]) if store and one else None
+def _this_machine(options: MachineOptions, store: "Store | None") -> Hardware:
+    from pennyweight.jobs.this_machine import this_machine  # here: for a card that is named nobody looks around
 
-
-def _this_machine(options: MachineOptions, store: Store | None) -> Hardware:
-    """The cards of this machine, and its host: calibrated, else with its bandwidth measured once."""
-    seen = detect()
-    rates = calibrated_host(store, seen.host) if store and options.ram_bandwidth is None else None
-    host = _timed(seen.host, rates, options)
-    budget = replace(seen.budget, host=_host(options, host), used_bytes=seen.budget.used_bytes + options.margin)
+    seen = this_machine(store, timed=options.ram_bandwidth is None)
+    used = seen.budget.used_bytes + options.margin
+    budget = replace(seen.budget, host=_host(options, seen.budget.host), used_bytes=used)
     if not budget.cards and options.margin:
         raise BadRequest("--vram-margin is of a card, and none was found; name one with --gpu")
-    notes = seen.notes if seen.cards else (*seen.notes, "no GPU was found here; this is for the processor alone")
-    machine = machine_of(budget, card=_calibrated(budget, store), host=rates)
-    return Hardware(budget=budget, machine=machine, notes=notes, found=True)
+    machine = machine_of(budget, card=_calibrated(budget, store), host=seen.host)
+    return Hardware(budget=budget, machine=machine, notes=seen.notes, found=True)
 
 
-def machine_here(budget: Budget) -> Machine:
-    """This machine's constants for a model within `budget`: calibrated, else by the host's bandwidth, measured once."""
-    from pennyweight.store.database import default_path, open_store
+def _calibrated(budget: Budget, store: "Store | None") -> Rates | None:
+    """Constants of the card that was calibrated here."""
+    if store is None:
+        return None
+    from pennyweight.planner.calibration_store import calibrated_cards  # here: most machines have no store yet
 
-    card = host = None
-    if default_path().exists():
-        with open_store() as store:
-            card, host = _calibrated(budget, store), calibrated_host(store, budget.host)
-    return machine_of(replace(budget, host=_timed(budget.host, host, MachineOptions())), card=card, host=host)
-
-
-def _timed(host: Host, rates: Rates | None, options: MachineOptions) -> Host:
-    """The host with the bandwidth that is known of it; one that was given by hand needs none."""
-    if options.ram_bandwidth is not None:
-        return host
-    return with_measured(host, rates.bandwidth, "when it was calibrated") if rates else with_known_bandwidth(host)
+    return calibrated_cards(store, budget)
 
 
 def _named(options: MachineOptions) -> Budget:

@@ -12,6 +12,7 @@ from pennyweight.planner.request import Runtime
 from pennyweight.planner.resolve import resolve
 from pennyweight.planner.workloads import Workload, WorkloadOptions, context_for, workload
 from pennyweight.store.measurement import Measurement
+from pennyweight.store.place import default_path
 
 EMBEDDED_NAME = "embedded"
 LONGEST_CONTEXT = 1 << 27
@@ -122,11 +123,11 @@ def _context(options: PlanOptions, work: Workload, anatomies: Sequence[Anatomy],
 
 def _known_here(machine: MachineOptions, notes: Notes) -> tuple[Hardware, tuple[Measurement, ...]]:
     """The hardware, and what was measured of quality on this machine; a store that is not there yet is not made."""
-    from pennyweight.store.database import default_path, open_store
-
     measured: tuple[Measurement, ...] = ()
     hardware: Hardware | None = None
     if default_path().exists():
+        from pennyweight.store.database import open_store  # here: most machines have measured nothing yet
+
         try:
             with open_store() as store:
                 hardware = hardware_for(machine, store)

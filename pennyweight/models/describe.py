@@ -1,6 +1,6 @@
 """A config.json → an `Anatomy`: what its GGUF would hold, tensor by tensor, and what its blocks keep."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -75,22 +75,32 @@ def _value(number: Number) -> GGUFValue:
 def _tensors(architecture: Architecture, outline: Outline, shape: ModelShape, keys: Keys) -> Iterator[PlannedTensor]:
     outside = [rule for rule in architecture.tensors if "{block}" not in rule.name]
     inside = [rule for rule in architecture.tensors if "{block}" in rule.name]
-    sizes = dimensions(shape, keys, 0)
-    yield from (_planned(rule, 0, sizes, outline) for rule in outside if _holds(rule, outline.features))
+    yield from _planned(outside, dimensions(shape, keys, 0), outline, outline.features)
+    known: dict[tuple[object, ...], list[PlannedTensor]] = {}  # most blocks are like one before
     for block in range(shape.block_count):
-        sizes, words = dimensions(shape, keys, block), outline.features | words_of(shape, keys, architecture, block)
-        yield from (_planned(rule, block, sizes, outline) for rule in inside if _holds(rule, words))
+        words = outline.features | words_of(shape, keys, architecture, block)
+        alike = (words, shape.head_counts[block], shape.head_counts_kv[block], shape.feed_forward_lengths[block])
+        if alike not in known:
+            known[alike] = list(_planned(inside, dimensions(shape, keys, block), outline, words))
+        for one in known[alike]:
+            name = one.name.replace("{block}", str(block))
+            yield PlannedTensor(name=name, shape=one.shape, format=one.format)
 
 
-def _holds(rule: TensorRule, words: frozenset[str]) -> bool:
-    """Whether a rule's tensor is there. One that may be absent and names no condition is not planned."""
-    return rule.where <= words and (bool(rule.where) or not rule.optional)
+def _planned(
+    rules: Iterable[TensorRule], sizes: Mapping[str, int], outline: Outline, words: frozenset[str]
+) -> Iterator[PlannedTensor]:
+    """The tensors that are there, the number of their block still open."""
+    for rule in rules:
+        if rule.where <= words and (rule.where or not rule.optional):  # optional without a condition: not planned
+            yield _one(rule, sizes, outline)
 
 
-def _planned(rule: TensorRule, block: int, sizes: Mapping[str, int], outline: Outline) -> PlannedTensor:
-    name, shape = rule.name.format(block=block), tuple(sizes[dimension] for dimension in rule.shape)
+def _one(rule: TensorRule, sizes: Mapping[str, int], outline: Outline) -> PlannedTensor:
+    name, shape = rule.name, tuple(sizes[dimension] for dimension in rule.shape)
     if not all(shape):
-        raise FormatError(f"config.json: {name} would have the shape {shape}; some of its numbers do not fit together")
+        said = f"{name.format(block=0)} would have the shape {shape}"
+        raise FormatError(f"config.json: {said}; some of its numbers do not fit together")
     kept = rule.float32 or kept_in_float32(name, shape)
     stored = outline.expert_format if "_exps." in name else outline.matrix_format
     return PlannedTensor(name=name, shape=shape, format="F32" if kept else stored)

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
-from pennyweight.models.config import ModelConfig
 from pennyweight.models.families import OUTPUT, TensorRule
+
+if TYPE_CHECKING:
+    from pennyweight.models.config import ModelConfig
 
 ROPE_FREQUENCIES = "rope_freqs.weight"
 
@@ -30,7 +33,7 @@ class PlannedTensor:
         return prod(self.shape)
 
 
-def planned_tensors(config: ModelConfig, matrix_format: str = "F16") -> tuple[PlannedTensor, ...]:
+def planned_tensors(config: "ModelConfig", matrix_format: str = "F16") -> tuple[PlannedTensor, ...]:
     """Every tensor of a model, those of no block first, then block by block.
 
     Optional biases, which no config.json of these families asks for unless it says so, are left out; the output is
@@ -51,18 +54,18 @@ def kept_in_float32(name: str, shape: tuple[int, ...]) -> bool:
     return bare or name.endswith(("_norm.weight", "ffn_gate_inp.weight", "ssm_conv1d.weight"))
 
 
-def rules(config: ModelConfig) -> Iterator[tuple[TensorRule, int]]:
+def rules(config: "ModelConfig") -> Iterator[tuple[TensorRule, int]]:
     """Rules of tensors outside the blocks, then of each block in turn, with the block's number (0 stands for none)."""
     in_blocks = [rule for rule in config.family.tensors if "{block}" in rule.name]
     yield from ((rule, 0) for rule in config.family.tensors if "{block}" not in rule.name)
     yield from ((rule, block) for block in range(config.block_count) for rule in in_blocks)
 
 
-def _is_there(rule: TensorRule, config: ModelConfig) -> bool:
+def _is_there(rule: TensorRule, config: "ModelConfig") -> bool:
     return not config.tied if rule.name == OUTPUT else not rule.optional
 
 
-def _planned(rule: TensorRule, block: int, config: ModelConfig, matrix_format: str) -> PlannedTensor:
+def _planned(rule: TensorRule, block: int, config: "ModelConfig", matrix_format: str) -> PlannedTensor:
     shape = tuple(config.dimension(dimension) for dimension in rule.shape)
     kept = len(shape) == 1 or rule.float32
     return PlannedTensor(name=rule.name.format(block=block), shape=shape, format="F32" if kept else matrix_format)

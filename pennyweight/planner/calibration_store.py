@@ -8,6 +8,7 @@ from pennyweight.planner.calibration import CALIBRATED_SPREAD
 from pennyweight.planner.cards import Card
 from pennyweight.planner.footprint import Family
 from pennyweight.planner.host import Host, host_rates
+from pennyweight.planner.memory import Budget
 from pennyweight.planner.quantity import Basis
 from pennyweight.planner.rates import Rates, card_rates
 from pennyweight.store.database import Store
@@ -65,6 +66,12 @@ def calibrated_card(store: Store, card: Card) -> Rates | None:
     """The rates of that card, if it was calibrated on this machine."""
     found = load_calibration(store, card.name, card_rates(card))
     return found.rates if found else None
+
+
+def calibrated_cards(store: Store, budget: Budget) -> Rates | None:
+    """The rates of a budget's cards where they are of one name; of several none: they work in turn."""
+    one = len({card.name for card in budget.cards}) == 1
+    return calibrated_card(store, budget.cards[0]) if one else None
 
 
 def calibrated_host(store: Store, host: Host) -> Rates | None:

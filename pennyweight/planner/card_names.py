@@ -6,7 +6,6 @@ of a shared memory.
 
 import re
 from dataclasses import replace
-from difflib import SequenceMatcher
 from functools import cache
 
 from pennyweight.core.errors import BadRequest, UnknownName
@@ -137,4 +136,6 @@ def _unknown(text: str) -> UnknownName:
 
 def _likeness(asked: str, name: str) -> float:
     """0 to 1, and a little more for the same letters and digits in another order (`3600`)."""
+    from difflib import SequenceMatcher  # here: most names are known
+
     return SequenceMatcher(None, asked, name).ratio() + 0.1 * (sorted(asked) == sorted(name))

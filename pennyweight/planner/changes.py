@@ -11,6 +11,10 @@ from pennyweight.planner.ladder import Option, Rule, Wish, preferences
 
 CONTEXT_STEP, LEAST_CONTEXT = 1024, 2048
 
+LEAST_BYTES = 0.5
+"""On the card for each weight, at 4 bits and without an embedding that is only looked up: gpt-oss-120b has 0.54, and no
+published model less. What cannot fit by that is not planned."""
+
 MUCH_LARGER = 1.5
 """Times the weights of the nearest relation, from which on another family's model is worth a word."""
 
@@ -113,20 +117,21 @@ def _next_model(
     smaller = [option for option in others if option.weights < least]
     nearest = sorted(smaller, key=lambda o: (_kinship(o.model, choice.model), o.weights), reverse=True)
     largest = sorted(smaller, key=lambda o: round(o.weights / 1e9), reverse=True)  # of one size, the first listed
-    near = _first_that_fits(nearest, wish, evaluate)
+    room = evaluate(choice).memory_bytes
+    near = _first_that_fits(nearest, wish, evaluate, room)
     if near is None:
         return None
     said = f"the next smaller model: {_name(near)} fits"
-    large = _first_that_fits(largest, wish, evaluate)
+    large = _first_that_fits(largest, wish, evaluate, room)
     if large and large.weights > MUCH_LARGER * near.weights:
         said += f"; of other families {_name(large)} is larger and fits"
     return Change(kind="model", sentence=said, candidate=near)
 
 
-def _first_that_fits(options: Sequence[Option], wish: Wish, evaluate: Evaluate) -> Candidate | None:
-    """The first of them that fits at 4 bits, with the first cache."""
+def _first_that_fits(options: Sequence[Option], wish: Wish, evaluate: Evaluate, room: float) -> Candidate | None:
+    """The first of them that fits at 4 bits, with the first cache; none is looked at that cannot fit `room` bytes."""
     key_type, value_type = wish.caches[0]
-    for option in options:
+    for option in (option for option in options if option.weights * LEAST_BYTES <= room):
         name = "Q4_K_M" if "Q4_K_M" in option.types else option.types[0]  # gpt-oss is published in one type
         picked = Choice(model=option.model, type=name, key_type=key_type, value_type=value_type, context=wish.context)
         candidate = evaluate(picked)

@@ -16,7 +16,7 @@ from pennyweight.planner.quantity import Basis, Quantity
 from pennyweight.planner.request import Settings
 from pennyweight.planner.sizes import SizedTensor, sized_tensors, total_bytes
 from pennyweight.planner.speed import Machine, batch_decode_speed, prompt_seconds
-from pennyweight.planner.weigh import graph_shape, weigh
+from pennyweight.planner.weigh import graph_shape, weigh_weights, with_cache
 from pennyweight.planner.workloads import Workload
 from pennyweight.recipes.file_types import get_file_type
 from pennyweight.store.measurement import Measurement
@@ -59,6 +59,7 @@ class Estimator:
     situation: Situation
     _known: dict[Choice, Candidate] = field(default_factory=dict)
     _sized: dict[tuple[str, str], tuple[SizedTensor, ...]] = field(default_factory=dict)
+    _weighed: dict[tuple[str, str], Footprint] = field(default_factory=dict)
 
     def __call__(self, choice: Choice) -> Candidate:
         """The candidate. Raises: ShapeError for a cache type that a model's heads are no whole blocks of."""
@@ -80,7 +81,14 @@ class Estimator:
     def footprint(self, choice: Choice) -> Footprint:
         """What the choice weighs, block by block."""
         anatomy, settings = self.situation.anatomies[choice.model], self.settings(choice)
-        return weigh(anatomy, self._tensors(choice), kv_by_block(anatomy, settings), settings)
+        return with_cache(self._weights(choice), anatomy, kv_by_block(anatomy, settings), settings)
+
+    def _weights(self, choice: Choice) -> Footprint:
+        """What of a footprint no cache changes."""
+        key = (choice.model, choice.type)
+        if key not in self._weighed:
+            self._weighed[key] = weigh_weights(self.situation.anatomies[choice.model], self._tensors(choice))
+        return self._weighed[key]
 
     def memory(self, choice: Choice) -> MemoryPlan:
         """What of it lies where: all that fits on the card, or what was asked for."""

@@ -1,12 +1,14 @@
 """A config.json → an anatomy, exact where its architecture is known, bounds where it is not."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pennyweight.containers.tensor import StoredTensor
 from pennyweight.core.errors import UnsupportedModel
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.models.describe import anatomy_from_config
+
+if TYPE_CHECKING:
+    from pennyweight.containers.tensor import StoredTensor
 
 
 def from_config(
@@ -15,7 +17,7 @@ def from_config(
     name: str,
     source: str,
     repository: str = "",
-    stored: Callable[[], Iterable[StoredTensor]] = tuple,
+    stored: "Callable[[], Iterable[StoredTensor]]" = tuple,
 ) -> Anatomy:
     """The anatomy of a config.json; of an architecture that is not known, bounds.
 

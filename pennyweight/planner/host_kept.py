@@ -14,8 +14,8 @@ from pennyweight.core.errors import OutputError
 from pennyweight.planner.detect_host import measured, with_measured
 from pennyweight.planner.host import Host
 from pennyweight.planner.quantity import Basis
-from pennyweight.store.database import default_path
 from pennyweight.store.machine import hardware
+from pennyweight.store.place import default_path
 
 FILE = "host_bandwidth.json"
 MOST_BYTES = 1 << 16

@@ -5,13 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pennyweight.containers.gguf_reader import open_gguf
-from pennyweight.containers.safetensors import INDEX, SINGLE, open_safetensors
 from pennyweight.core.errors import BadRequest, FormatError
 from pennyweight.models import catalogue
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.models.describe import anatomy_from_config
-from pennyweight.models.from_gguf import anatomy_from_gguf
 from pennyweight.planner.from_config import from_config
 
 _REPOSITORY = re.compile(r"(?:https://)?(?:hf\.co/|huggingface\.co/)?([\w.-]+/[\w.-]+?)(?::([\w-]+))?$")
@@ -60,6 +57,9 @@ def from_catalogue(name: str) -> Anatomy:
 
 def _from_file(path: Path) -> Anatomy:
     if path.suffix == ".gguf":
+        from pennyweight.containers.gguf_reader import open_gguf  # here: a published name needs no reader
+        from pennyweight.models.from_gguf import anatomy_from_gguf
+
         return anatomy_from_gguf(open_gguf(path), name=path.stem, source=f"GGUF header of {path}")
     if path.suffix == ".json":
         return from_config(read_config(path), name=path.parent.name or path.stem, source=str(path))
@@ -69,6 +69,8 @@ def _from_file(path: Path) -> Anatomy:
 
 
 def _from_directory(path: Path) -> Anatomy:
+    from pennyweight.containers.safetensors import INDEX, SINGLE, open_safetensors
+
     config = path / "config.json"
     if not config.is_file():
         raise BadRequest(f"{path} has no config.json, which says what its tensors are")

@@ -7,7 +7,7 @@ from math import prod
 from typing import Protocol
 
 from pennyweight import formats
-from pennyweight.models.anatomy import Anatomy, Block, Keeps
+from pennyweight.models.anatomy import Anatomy, Keeps
 from pennyweight.planner.compute_buffer import GraphShape
 from pennyweight.planner.footprint import BlockBytes, Family, Footprint, family_of, shares_of
 from pennyweight.planner.request import Settings
@@ -50,6 +50,11 @@ def weigh(anatomy: Anatomy, tensors: Iterable[Sized], kept: Sequence[Kept], sett
 
     Raises: UnknownName for a cache type that is no format.
     """
+    return with_cache(weigh_weights(anatomy, tensors), anatomy, kept, settings)
+
+
+def weigh_weights(anatomy: Anatomy, tensors: Iterable[Sized]) -> Footprint:
+    """The footprint of the weights alone: what every setting of the cache has in common."""
     listed = list(tensors)
     used = _used_share(anatomy)
     embedding = sum(t.nbytes for t in listed if t.name in LOOKED_UP)
@@ -61,15 +66,11 @@ def weigh(anatomy: Anatomy, tensors: Iterable[Sized], kept: Sequence[Kept], sett
     run = [t for t in [*inner, *loose] if t.block not in idle]
     read = [(family_of(t.format), t.nbytes * (used if _expert(t) else 1)) for t in run]
     return Footprint(
-        blocks=tuple(
-            replace(_block(block, by_block.get(i, []), kept[i].total, used, settings), idle=i in idle)
-            for i, block in enumerate(anatomy.blocks)
-        ),
+        blocks=tuple(_block(by_block.get(i, []), used, i in idle) for i in range(len(anatomy.blocks))),
         embedding=embedding,
         output=sum(t.nbytes for t in loose),
         tied=tied,
         shares=shares_of(read) or ((Family.F16, 1.0),),
-        cache_family=family_of(settings.key_type),
         expert_count=anatomy.shape.expert_count,
         expert_used=anatomy.shape.expert_used_count,
         parameters_used=sum(prod(t.shape) * (used if _expert(t) else 1) for t in run),
@@ -78,6 +79,21 @@ def weigh(anatomy: Anatomy, tensors: Iterable[Sized], kept: Sequence[Kept], sett
         largest_matrix=max((t.nbytes for t in inner), default=0),
         attention_numbers=_attention_numbers(anatomy),
     )
+
+
+def with_cache(weights: Footprint, anatomy: Anatomy, kept: Sequence[Kept], settings: Settings) -> Footprint:
+    """Weights, and what each block keeps and reads of what came before. Raises: as `weigh`."""
+    blocks = tuple(
+        replace(
+            block,
+            cache=stored.total,
+            cache_read=_row(settings.key_type, keeps.key_width) + _row(settings.value_type, keeps.value_width),
+            window=keeps.window if keeps.keeps is Keeps.WINDOW else 0,
+            state=keeps.state_numbers * STATE_BYTES,
+        )
+        for block, keeps, stored in zip(weights.blocks, anatomy.blocks, kept, strict=True)
+    )
+    return replace(weights, blocks=blocks, cache_family=family_of(settings.key_type))
 
 
 def graph_shape(anatomy: Anatomy, footprint: Footprint) -> GraphShape:
@@ -96,17 +112,10 @@ def graph_shape(anatomy: Anatomy, footprint: Footprint) -> GraphShape:
     )
 
 
-def _block(block: Block, tensors: list[Sized], kept: int, used: float, settings: Settings) -> BlockBytes:
+def _block(tensors: list[Sized], used: float, idle: bool) -> BlockBytes:
     experts = sum(t.nbytes for t in tensors if _expert(t))
-    row = _row(settings.key_type, block.key_width) + _row(settings.value_type, block.value_width)
     return BlockBytes(
-        weights=sum(t.nbytes for t in tensors) - experts,
-        experts=experts,
-        experts_read=experts * used,
-        cache=kept,
-        cache_read=row,
-        window=block.window if block.keeps is Keeps.WINDOW else 0,
-        state=block.state_numbers * STATE_BYTES,
+        weights=sum(t.nbytes for t in tensors) - experts, experts=experts, experts_read=experts * used, idle=idle
     )
 
 

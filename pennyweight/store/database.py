@@ -9,7 +9,6 @@ It lies in the user's data directory; the environment variable PENNYWEIGHT_STORE
 lacks, in one transaction, and a store of a newer one is refused.
 """
 
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -18,8 +17,7 @@ from pathlib import Path
 
 from pennyweight.core.errors import BadRequest, FormatError, OutputError
 from pennyweight.store.measurement import Measurement
-
-VARIABLE = "PENNYWEIGHT_STORE"
+from pennyweight.store.place import VARIABLE, default_path
 
 APPLICATION_ID = 0x70777431
 """`pwt1`, in SQLite's header: tells our file from anybody else's database."""
@@ -104,14 +102,6 @@ class Store:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def default_path() -> Path:
-    """Where the store lies: PENNYWEIGHT_STORE, or `measurements.sqlite` in the user's data directory."""
-    from platformdirs import user_data_path
-
-    named = os.environ.get(VARIABLE)
-    return Path(named).expanduser() if named else user_data_path("pennyweight") / "measurements.sqlite"
 
 
 def open_store(path: Path | None = None, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> Store:

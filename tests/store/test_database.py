@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from pennyweight.core.errors import BadRequest, FormatError, OutputError
-from pennyweight.store.database import MIGRATIONS, default_path, open_store
+from pennyweight.store.database import MIGRATIONS, open_store
 from pennyweight.store.machine import hardware, processor, vectors, versions
 from pennyweight.store.measurement import Measurement, now
+from pennyweight.store.place import default_path
 
 ONE = Measurement(
     model="embedded",
