@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from pennyweight.core.errors import BadRequest, ShapeError
+from pennyweight.core.errors import BadRequest, ShapeError, UnknownName
 from pennyweight.jobs.plan_question import USUAL, PlanOptions, Question
 from pennyweight.models import catalogue
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.planner.estimate import Estimator, Situation
-from pennyweight.planner.kv import kv_bytes
+from pennyweight.planner.kv import CACHE_TYPES, kv_bytes
 from pennyweight.planner.ladder import TYPES, Option, Wish, best_first
 from pennyweight.planner.request import Settings
 from pennyweight.planner.resolve import from_catalogue
@@ -72,6 +72,9 @@ def _caches(question: Question) -> tuple[tuple[str, str], ...]:
     options = question.options
     if options.key_type or options.value_type:
         named = ((options.key_type or "F16").upper(), (options.value_type or "F16").upper())
+        for name in named:
+            if name not in CACHE_TYPES:
+                raise UnknownName.among("cache type", name, CACHE_TYPES)
         if named[1] != "F16" and not options.flash_attention:
             raise BadRequest(f"-ctv {named[1].lower()} needs flash attention; leave out -fa off, or the cache's type")
         return (named,)

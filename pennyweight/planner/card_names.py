@@ -17,7 +17,10 @@ MOST_CARDS = 64
 
 LONGEST_NAME = 80
 
-_BEFORE = re.compile(r"^\s*(?:(\d{1,2})\s*[x×*]\s*(?=\D|\d{3})|(\d{1,2})\s+(?=[a-z]{2})|(dual|two|quad|four)\s+)", re.I)
+_BEFORE = re.compile(
+    r"^\s*(?:(\d{1,2})\s*[x×*]\s*(?=\D|\d{3})|(\d{3})\s*[x×*]\s*(?=\d{3})|(\d{1,2})\s+(?=[a-z]{2})|(dual|two|quad|four)\s+)",
+    re.I,
+)
 _AFTER = re.compile(r"\s+[x×*]\s*(\d{1,2})\s*$", re.IGNORECASE)
 _WORDS = {"dual": 2, "two": 2, "quad": 4, "four": 4}
 

@@ -24,6 +24,9 @@ from pennyweight.planner.request import Settings
 PADDING = 256
 """Cells are allocated in multiples of so many. Source: llama.cpp src/llama-context.cpp, GGML_PAD(n_ctx, 256)."""
 
+CACHE_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL")
+"""What llama.cpp's -ctk and -ctv take. Source: llama.cpp common/arg.cpp `kv_cache_types`."""
+
 STATE_BYTES = 4
 """Recurrent states are float32."""
 

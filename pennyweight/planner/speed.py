@@ -72,7 +72,7 @@ def decode_speed(placement: Placement, machine: Machine, depth: float = 0.0) -> 
 
 
 def _with_spread(value: float, machine: Machine, placement: Placement) -> Quantity:
-    rates = [machine.host] if placement.on_host or machine.card is None else []
+    rates = [machine.host] if placement.host_read > 0 or machine.card is None else []
     rates += [machine.card] if machine.card is not None else []
     worst = max(rates, key=lambda r: r.spread)
     order = list(Basis)

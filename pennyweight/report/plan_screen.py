@@ -25,7 +25,7 @@ def screen(plan: Plan, width: int, *, colour: bool = False) -> list[str]:
         _section(head("Why"), plan.reasons, width),
         _section(head("One step further"), plan.further, width),
         _section(head("What would have to change"), plan.changes, width),
-        _section(head("Note"), plan.notes, width),
+        _section(head("Note"), (*plan.card.notes, *plan.notes), width),
         _section(head("How it is known"), _sources(plan), width),
         [head("Run next"), *(line for command in plan.commands for line in _command(command, width))]
         if plan.commands

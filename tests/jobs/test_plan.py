@@ -107,6 +107,23 @@ def test_sizes_and_counts_that_cannot_be_are_refused(options: PlanOptions) -> No
         plan("Qwen3-8B", options)
 
 
+@pytest.mark.parametrize("name", ["q9_9", "Q4_K", "fp8_e4m3", "I32"])
+def test_a_cache_type_that_llama_cpp_has_not_is_refused_with_those_it_has(name: str) -> None:
+    with pytest.raises(UnknownName, match=r"cache type.*Q8_0"):
+        on("RTX 4090", "Qwen3-8B", key_type=name)
+
+
+def test_a_name_that_two_cards_have_is_said_on_the_screen() -> None:
+    assert any("16GB" in line for line in screen(on("4060ti", "Qwen3-4B"), 120))
+
+
+def test_experts_on_the_host_name_its_bandwidth_among_the_sources() -> None:
+    found = on("RTX 3060 12GB", "Qwen3-30B-A3B")
+    assert found.chosen is not None
+    assert found.chosen.cpu_moe_layers
+    assert any(source.column == "speed" and "DDR5-5600 assumed" in source.words for source in found.sources)
+
+
 def test_types_asked_for_are_the_only_ones_shown() -> None:
     found = on("RTX 4090", "Qwen3-8B", types=("q5_k_m", "Q4_0"))
     assert [row.type for row in found.candidates] == ["Q5_K_M", "Q4_0"]
