@@ -86,6 +86,43 @@ def left_out(row: Row, rows: Sequence[Row]) -> Rates:
     return replace(shipped, seconds_per_layer=layer, efficiency=efficiency)
 
 
+def kind_left_out(row: Row, rows: Sequence[Row]) -> float:
+    """Tokens/s as shipped, but what the row's kind of block costs more taken from other devices' runs alone.
+
+    A model of dense blocks, or experts, has no such constant. What Apple's Metal does not start costs nothing here too.
+    """
+    others = [o for o in rows if _kind(o) == _kind(row) and o.device != row.device and _costs(o)]
+    if not _costs(row) or not others:
+        return predict(row, card_rates(row.card))
+    seconds, layers = _without_kind(row)
+    return 1 / (seconds + layers * median(_implied(other) for other in others))
+
+
+def _kind(row: Row) -> tuple[float, bool]:
+    """What the model's blocks have beside a dense block's work, as `weigh` found it."""
+    block = row.footprint.blocks[0]
+    return block.small_kernels, row.footprint.blocks[-1].latent
+
+
+def _costs(row: Row) -> bool:
+    kernels, latent = _kind(row)
+    return latent or (kernels > 0 and card_rates(row.card).small_kernels > 0)
+
+
+def _without_kind(row: Row) -> tuple[float, float]:
+    """Seconds of a token without what the kind costs, and seconds of a dense layer, times all layers."""
+    plain = tuple(replace(block, small_kernels=0.0, latent=False) for block in row.footprint.blocks)
+    rates = card_rates(row.card)
+    seconds = 1 / predict(replace(row, footprint=replace(row.footprint, blocks=plain)), rates)
+    return seconds, rates.seconds_per_layer * len(plain)
+
+
+def _implied(row: Row) -> float:
+    """What the row itself says its kind of block costs more, in dense blocks."""
+    seconds, layers = _without_kind(row)
+    return (row.seconds - seconds) / layers
+
+
 def _middle(row: Row, rows: Sequence[Row], shipped: Rates) -> Rates:
     """A card of a class nobody ran: the median of the shipped constants of the classes that were run."""
     classes = {other.group: card_rates(other.card) for other in rows if other.group != row.group}

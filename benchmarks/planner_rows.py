@@ -14,7 +14,7 @@ from pennyweight.planner.rates import class_of
 from pennyweight.planner.request import Settings
 from pennyweight.planner.resolve import from_catalogue
 from pennyweight.planner.sizes import sized_tensors
-from pennyweight.planner.weigh import weigh
+from pennyweight.planner.weigh import EXPERT_BIASES, weigh
 from pennyweight.recipes.file_types import get_file_type
 
 DATA = Path(__file__).parent / "data"
@@ -121,7 +121,13 @@ def gpt_oss_20b() -> Footprint:
     """As its MXFP4 file has it: 32 experts in 24 blocks at 17 bytes for 32 weights, 4 of them read; all else Q8_0."""
     attention = int((2 * 2880 * 4096 + 2 * 2880 * 512) * 34 / 32)
     experts = 32 * 3 * 2880 * 2880 * 17 // 32
-    block = BlockBytes(weights=attention, experts=experts, experts_read=experts / 8, cache_read=2 * 2 * 512)
+    block = BlockBytes(
+        weights=attention,
+        experts=experts,
+        experts_read=experts / 8,
+        cache_read=2 * 2 * 512,
+        small_kernels=EXPERT_BIASES,
+    )
     output = 201_088 * 2880 * 34 // 32
     return Footprint(
         blocks=(block,) * 24,

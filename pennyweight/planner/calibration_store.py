@@ -49,7 +49,8 @@ def save_calibration(store: Store, device: str, engine: str, rates: Rates) -> Ca
 def load_calibration(store: Store, device: str, prior: Rates, engine: str | None = None) -> Calibration | None:
     """The newest of `device` (of that build, where one is named); None without a complete one.
 
-    `prior` gives what a calibration has not: of a prompt, the shares of attention and of other families, and experts.
+    `prior` gives what a calibration has not: of a prompt, the shares of attention and of other families, and experts;
+    and whether small kernels cost.
     One from before prompts had a cost of layers counts as none: its cache was another model's too.
     """
     rows = [row for row in store.query(model=MODEL) if row.hardware == device and engine in (None, row.engine)]
@@ -131,6 +132,7 @@ def _rates(rows: list[Measurement], prior: Rates) -> Rates | None:
         prompt_shares=prior.prompt_shares,
         prompt_seconds_per_layer=found[PROMPT_LAYER, ""],
         expert_tokens=prior.expert_tokens,
+        small_kernels=prior.small_kernels,
         attention_share=prior.attention_share,
         basis=Basis.CALIBRATED,
         source=f"calibrated on {rows[0].hardware}, {rows[0].engine}, {rows[0].when[:10]}",

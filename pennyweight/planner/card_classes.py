@@ -43,6 +43,8 @@ class CardClass:
         unpacking: bytes/s at which weights of a family are unpacked, whatever the memory could give, where that counts:
             then seconds per byte are 1 / (efficiency · bandwidth) + 1 / unpacking.
         cache: efficiency of reading a float16 cache.
+        small_kernels: see `Rates`; 0 on Apple's, where Gemma 2 and 3 (M4 Pro) and gpt-oss (M1 Max, M2 Ultra, M4 Max)
+            are as fast as their bytes and blocks say.
     """
 
     name: str
@@ -56,6 +58,7 @@ class CardClass:
     expert_tokens: float = EXPERT_TOKENS
     unpacking: Shares = ()
     cache: float = CACHE_F16
+    small_kernels: float = 1.0
 
     @property
     def prompt_seconds_per_layer(self) -> float:
@@ -200,6 +203,7 @@ CLASSES = (
         microseconds_per_layer=190,
         prompt_share=0.69,
         expert_tokens=25,
+        small_kernels=0,
         source="M1 to M1 Ultra of discussion 4167; M1 Max's K-quants of XiongjieDai",
     ),
     CardClass(
@@ -209,6 +213,7 @@ CLASSES = (
         microseconds_per_layer=185,
         prompt_share=0.66,
         expert_tokens=25,
+        small_kernels=0,
         source="M2 to M2 Ultra of discussion 4167 and of XiongjieDai",
     ),
     CardClass(
@@ -218,6 +223,7 @@ CLASSES = (
         microseconds_per_layer=150,
         prompt_share=0.72,
         expert_tokens=25,
+        small_kernels=0,
         source="M3 to M3 Max of discussion 4167 and of XiongjieDai",
     ),
     CardClass(
@@ -227,6 +233,7 @@ CLASSES = (
         microseconds_per_layer=105,
         prompt_share=0.65,
         expert_tokens=25,
+        small_kernels=0,
         source="M4 and M4 Max of discussion 4167, M4 Pro of llmfit's community runs",
     ),
 )

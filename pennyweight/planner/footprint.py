@@ -51,6 +51,8 @@ class BlockBytes:
         window: tokens that are seen at most; 0 for all.
         state: bytes of recurrent state that each token reads, whatever came before.
         idle: it lies in memory and is not run: a draft head that nobody asked for.
+        small_kernels: what norms after each half, or biases of experts, cost beside its bytes, in dense blocks.
+        latent: its attention goes through a latent vector.
     """
 
     weights: int
@@ -61,6 +63,8 @@ class BlockBytes:
     window: int = 0
     state: int = 0
     idle: bool = False
+    small_kernels: float = 0.0
+    latent: bool = False
 
     @property
     def read(self) -> float:

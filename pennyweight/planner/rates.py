@@ -29,6 +29,8 @@ class Rates:
         expert_tokens: tokens that a micro-batch would have to have more to cost as much as touching one expert does:
             its weights are unpacked for few tokens, and its products fill no tile.
         attention_share: of `prompt_flops`, what attention over a long prompt reaches.
+        small_kernels: whether a block's small kernels (`BlockBytes.small_kernels`) cost what they do on most cards: 1,
+            or nothing: 0.
         basis, source: how these are known.
         spread: relative error to expect of decode speed, half of all cases below.
     """
@@ -45,6 +47,7 @@ class Rates:
     prompt_shares: Shares = ()
     prompt_seconds_per_layer: float = 0.0
     expert_tokens: float = 0.0
+    small_kernels: float = 1.0
 
     def read_seconds(self, nbytes: float, shares: Shares) -> float:
         """Seconds to read weights of these families."""
@@ -101,6 +104,7 @@ def card_rates(card: Card) -> Rates:
         prompt_shares=group.prompt_shares,
         prompt_seconds_per_layer=group.prompt_seconds_per_layer,
         expert_tokens=group.expert_tokens,
+        small_kernels=group.small_kernels,
         basis=Basis.HEURISTIC,
         source=f"card table: {group.name} ({group.source})",
         spread=CARD_TABLE_SPREAD,
