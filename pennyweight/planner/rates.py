@@ -8,7 +8,7 @@ layer costs the same again, whatever it weighs. So small models and fast cards l
 
 from dataclasses import dataclass
 
-from pennyweight.planner.card_classes import CLASSES, UNKNOWN, CardClass, Shares
+from pennyweight.planner.card_classes import CardClass, Shares, classes
 from pennyweight.planner.cards import Card
 from pennyweight.planner.footprint import Family
 from pennyweight.planner.quantity import Basis
@@ -87,7 +87,7 @@ def class_of(card: Card) -> CardClass:
     wide = card.vendor == "NVIDIA" and card.architecture in ("Ampere", "Volta", "Hopper", "Blackwell", "Pascal")
     stacked = wide and card.bandwidth > DATACENTER_BANDWIDTH and not card.name.startswith("RTX")
     wanted = "HBM" if stacked and card.architecture != "Hopper" else card.architecture
-    return next((group for group in CLASSES if wanted in group.architectures), UNKNOWN)
+    return next((group for group in classes() if wanted in group.architectures), classes()[-1])
 
 
 def card_rates(card: Card) -> Rates:
