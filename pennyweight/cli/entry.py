@@ -4,10 +4,14 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from types import FrameType
 
 DEAF_SECONDS = 0.5
 """How long a second signal is not heard: people press Ctrl-C twice, and the second would interrupt the cleaning up."""
+
+AGAIN_SECONDS = 0.02
+"""When a signal comes again that could not be heard where it came."""
 
 
 class Interrupt:
@@ -19,9 +23,26 @@ class Interrupt:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         now = time.monotonic()
-        if now - self._last > DEAF_SECONDS:
-            self._last = now
-            raise KeyboardInterrupt
+        if now - self._last <= DEAF_SECONDS:
+            return
+        if _would_be_lost(frame):
+            threading.Timer(AGAIN_SECONDS, signal.raise_signal, (number,)).start()
+            return
+        self._last = now
+        raise KeyboardInterrupt
+
+
+def _would_be_lost(frame: FrameType | None) -> bool:
+    """Whether Python would print an exception here and go on: at the end of an object's life, and in a call from C.
+
+    A function that C calls has a name that ends in `_from_c`.
+    """
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename == weakref.__file__ or code.co_name == "__del__" or code.co_name.endswith("_from_c"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def listen() -> None:

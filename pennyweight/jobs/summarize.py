@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -306,6 +307,7 @@ def _outline(paper: Paper, vocabulary: Model, fit: Fit, asked: int | None, bulle
             return chat_tokens(vocabulary, template, messages)
         return vocabulary.tokenize("\n\n".join(m.content for m in messages), add_special=True)
 
+    @cache  # pages are counted anew for each number of notes that is tried
     def count(text: str) -> int:
         return len(vocabulary.tokenize(text))
 

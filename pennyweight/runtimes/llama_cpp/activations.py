@@ -61,7 +61,7 @@ class ActivationSums:
         """`with_output`: also collect for output.weight, which llama-imatrix leaves out by default."""
         self.sums: dict[str, NDArray[np.float64]] = {}
         self.counts: dict[str, NDArray[np.int64]] = {}
-        self.callback = EVALUATION_CALLBACK(self._called)
+        self.callback = EVALUATION_CALLBACK(self._called_from_c)
         self._outside_blocks = {"output.weight", "token_embd.weight"} if with_output else set()
         self._error: BaseException | None = None
         self._lib = library()
@@ -75,7 +75,7 @@ class ActivationSums:
         if self._error:
             raise self._error
 
-    def _called(self, address: int, asking: bool, _: object) -> bool:
+    def _called_from_c(self, address: int, asking: bool, _: object) -> bool:
         try:
             tensor = ctypes.cast(address, POINTER(Tensor)).contents
             op = self._lib.ggml_op_name(tensor.op)

@@ -105,14 +105,14 @@ def _keep_line(level: int, text: bytes | None, _: object) -> None:
         _placements.append(line)
 
 
-def _heard(level: int, text: bytes | None, more: object) -> None:
+def _heard_from_c(level: int, text: bytes | None, more: object) -> None:
     try:
         _keep_line(level, text, more)
     except KeyboardInterrupt as ctrl_c:  # ctypes would print it and go on; `raise_interrupt` brings it up
         _interrupts.append(ctrl_c)
 
 
-_log_callback = LOG_CALLBACK(_heard)  # module-level: C holds this pointer for as long as the process lives
+_log_callback = LOG_CALLBACK(_heard_from_c)  # module-level: C holds this pointer for as long as the process lives
 
 
 @cache
