@@ -47,7 +47,9 @@ def _screen() -> "Iterator[Progress]":
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), _amount_column(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as screen:
+    # What is printed on stdout stays there: Rich would write it to stderr with the bar, a line for every word.
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as screen:
         _screens.append(screen)
         try:
             yield screen

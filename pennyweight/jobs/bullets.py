@@ -96,19 +96,19 @@ def bullet_grammar(pages: Iterable[int]) -> str:
     return f'root ::= [^\\n\\r\\t \\[\\]-] [^\\n\\r\\t\\[\\]]+ "{PAGES}" pages\n{page_grammar(pages)}'
 
 
-def draw_bullets(
-    speaker: Speaker,
-    prompt: NDArray[np.int32],
-    wanted: Wanted,
-    tally: Tally,
-    *,
-    on_text: OnText = lambda text: None,
-    advance: Advance = lambda tokens: None,
-) -> tuple[Bullet, ...]:
-    """Read `prompt` and draw the bullets after it. Raises: DoesNotFit, BadRequest."""
+def read_prompt(
+    speaker: Speaker, prompt: NDArray[np.int32], tally: Tally, advance: Advance = lambda tokens: None
+) -> None:
+    """Read what bullets are to be drawn after, and the dash of the first. Raises: DoesNotFit, BadRequest."""
     clock = Clock()
     speaker.session.read(np.concatenate([prompt, _tokens(speaker, OPENING)]), clock, advance)
     tally.add(clock)
+
+
+def draw_bullets(
+    speaker: Speaker, wanted: Wanted, tally: Tally, on_text: OnText = lambda text: None
+) -> tuple[Bullet, ...]:
+    """Draw bullets after the prompt that was read. Raises: DoesNotFit."""
     bullets = []
     for number in range(wanted.count):
         on_text(OPENING)

@@ -10,11 +10,12 @@ from pennyweight.core.errors import BadRequest, DoesNotFit, NotThere, OutputErro
 from pennyweight.core.progress import progress_bar
 from pennyweight.core.units import show_bytes
 from pennyweight.evaluation.throughput import model_speed, total_tokens
+from pennyweight.jobs.cost import MemoryMeter
 from pennyweight.jobs.fit import Fit, Predicted
 from pennyweight.jobs.plan import PlanOptions, plan
 from pennyweight.jobs.quantize import quantize
 from pennyweight.jobs.scoring import identify
-from pennyweight.jobs.speaking import SpeakingOptions, memory_bytes, peak_memory_bytes
+from pennyweight.jobs.speaking import SpeakingOptions
 from pennyweight.jobs.speeds import DECODE, PROMPT, TimedMetric, engine_name, record_speeds, report_metrics
 from pennyweight.models.embedded import EMBEDDED
 from pennyweight.planner.plan import Plan, PlanRow
@@ -140,7 +141,7 @@ def carry_out(model: str, made: Plan, say: Say = lambda words: None) -> CarriedO
         type_v=chosen.value_type.lower(),
     )
     predicted = _predicted(path, settings)
-    before = memory_bytes()
+    meter = MemoryMeter()
     with Model.load(path, n_gpu_layers=chosen.layers_on_gpu) as loaded:
         where = placement(loaded)
         say(f"{path}: {where}")
@@ -150,7 +151,7 @@ def carry_out(model: str, made: Plan, say: Say = lambda words: None) -> CarriedO
         file=str(path),
         placement=where,
         report=report,
-        memory_bytes=max(0, peak_memory_bytes() - before),
+        memory_bytes=meter.more_bytes,
         predicted=predicted,
     )
     _keep(done, settings)

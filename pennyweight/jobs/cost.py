@@ -1,5 +1,7 @@
 """What a piece of work cost: seconds, and the most memory the process held meanwhile."""
 
+import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,35 @@ class Cost:
     seconds: float = 0.0
     peak_memory_bytes: int | None = None
     peak_device_bytes: int | None = None
+
+
+def peak_memory_bytes() -> int:
+    """The most that this process has held in memory, mapped weights included."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def memory_bytes() -> int:
+    """What this process holds in memory now, where the system says; else the most that it has held."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return peak_memory_bytes()
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+class MemoryMeter:
+    """The most that this process comes to hold beyond what it held when the meter was made."""
+
+    def __init__(self) -> None:
+        self._resets = _reset_peak()
+        self._before = memory_bytes()
+
+    @property
+    def more_bytes(self) -> int:
+        """Bytes of resident memory; where the system keeps no mark of its own, beyond any earlier peak too."""
+        peak = _peak() if self._resets else None
+        return max(0, (peak_memory_bytes() if peak is None else peak) - self._before)
 
 
 @contextmanager

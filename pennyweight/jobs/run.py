@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from pennyweight.core.errors import BadRequest
 from pennyweight.core.progress import progress_bar
+from pennyweight.jobs.cost import peak_memory_bytes
 from pennyweight.jobs.fit import Fit
-from pennyweight.jobs.speaking import Speaker, SpeakingOptions, peak_memory_bytes, speaker
+from pennyweight.jobs.speaking import Speaker, SpeakingOptions, speaker
 from pennyweight.runtimes.chat_template import Message
 from pennyweight.runtimes.llama_cpp import Sampling
 from pennyweight.runtimes.llama_cpp.sampler import Sampler

@@ -1,7 +1,5 @@
 """What run and summarize share: a model that is loaded and ready to speak, in llama.cpp or in PyTorch."""
 
-import resource
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -68,21 +66,6 @@ def speaker(model: str, options: SpeakingOptions) -> Iterator[Speaker]:
         raise UnknownName.among("engine", options.engine, ENGINES)
     with _torch_speaker(model, options) if options.engine == "torch" else _llama_cpp_speaker(model, options) as made:
         yield made
-
-
-def peak_memory_bytes() -> int:
-    """The most that this process has held in memory, mapped weights included."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def memory_bytes() -> int:
-    """What this process holds in memory now, where the system says; else the most that it has held."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return peak_memory_bytes()
-    line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) * 1024
 
 
 @contextmanager

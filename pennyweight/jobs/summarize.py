@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from pennyweight.checkpoints.open import open_checkpoint
 from pennyweight.core.errors import BadRequest, DoesNotFit
 from pennyweight.core.progress import progress_bar
-from pennyweight.jobs.bullets import Bullet, OnText, Tally, Wanted, draw_bullets
+from pennyweight.jobs.bullets import Bullet, OnText, Tally, Wanted, draw_bullets, read_prompt
+from pennyweight.jobs.cost import MemoryMeter
 from pennyweight.jobs.fit import Fit, Predicted
 from pennyweight.jobs.scoring import Metric, Reading, identify, record, text_hash
 from pennyweight.jobs.speaking import (
     Speaker,
     SpeakingOptions,
-    memory_bytes,
-    peak_memory_bytes,
     speaker,
     vocabulary_of,
 )
@@ -174,7 +173,7 @@ def summarize(
         outline = _outline(read, vocabulary, fit, loading.ctx, options.bullets)
     predicted = fit.predict(outline.n_ctx, outline.prompt_tokens, outline.output_tokens, len(outline.parts) + 1)
     seed = secrets.randbits(32) if options.seed is None else options.seed
-    before = memory_bytes()
+    meter = MemoryMeter()
     with speaker(model, replace(loading, ctx=outline.n_ctx, gpu_layers=fit.gpu_layers(outline.n_ctx))) as loaded:
         watch.plan(outline, predicted, f"{loaded.engine}: {loaded.placement}")
         work = _Work(loaded, outline, Sampling(temperature=options.temperature, seed=seed), watch, started)
@@ -197,7 +196,7 @@ def summarize(
             predicted=predicted,
             measured=Measured(
                 seconds=work.seconds,
-                memory_bytes=max(0, peak_memory_bytes() - before),
+                memory_bytes=meter.more_bytes,
                 prompt_tokens=work.tally.prompt_tokens,
                 output_tokens=work.tally.output_tokens,
             ),
@@ -283,10 +282,9 @@ class _Work:
 
     def _ask(self, messages: list[Message], count: int, pages: tuple[int, ...], *, final: bool) -> tuple[Bullet, ...]:
         prompt, wanted = self._speaker.prompt(messages), self._wanted(count, pages)
-        with progress_bar("reading", len(prompt), "tokens") as advance:
-            return draw_bullets(
-                self._speaker, prompt, wanted, self.tally, on_text=lambda text: self._hear(text, final), advance=advance
-            )
+        with progress_bar("reading", len(prompt), "tokens") as advance:  # and off the screen before a word is shown
+            read_prompt(self._speaker, prompt, self.tally, advance)
+        return draw_bullets(self._speaker, wanted, self.tally, lambda text: self._hear(text, final))
 
     def _hear(self, text: str, final: bool) -> None:
         now = time.perf_counter() - self._started

@@ -1,10 +1,14 @@
 """The command line as tests meet it: in this process, or as a process of its own that can be signalled."""
 
+import fcntl
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -31,6 +35,25 @@ def refused(
     shown = capsys.readouterr()
     assert (shown.out, shown.err.count("\n")) == ("", 1), shown
     return code, shown.err
+
+
+def on_terminal(*arguments: str, stdout_too: bool) -> tuple[str, str]:
+    """What a person's terminal is sent, control sequences included, and stdout where that goes elsewhere."""
+    main, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 300, 0, 0))
+    command = [sys.executable, "-c", HEARS_CTRL_C, *arguments]
+    own = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"}
+    stdout = terminal if stdout_too else subprocess.PIPE
+    with subprocess.Popen(command, stdout=stdout, stderr=terminal, env=own) as started:
+        os.close(terminal)
+        seen = bytearray()
+        with suppress(OSError):  # Linux tells the end of a terminal as an error
+            while piece := os.read(main, 1 << 16):
+                seen += piece
+        os.close(main)
+        other = started.stdout.read() if started.stdout else b""
+    assert started.returncode == 0, seen
+    return seen.decode("utf-8", "replace"), other.decode()
 
 
 @contextmanager

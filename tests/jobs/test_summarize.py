@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pennyweight.core.errors import BadRequest, DoesNotFit
 from pennyweight.jobs import fit as fit_module
-from pennyweight.jobs.bullets import Bullet, Tally, Wanted, draw_bullets, page_grammar
+from pennyweight.jobs.bullets import Bullet, Tally, Wanted, draw_bullets, page_grammar, read_prompt
 from pennyweight.jobs.fit import Fit
 from pennyweight.jobs.here import budget_here
 from pennyweight.jobs.speaking import Speaker, SpeakingOptions, speaker
@@ -22,7 +22,7 @@ from pennyweight.planner.memory import Budget
 from pennyweight.runtimes.llama_cpp import Sampling
 from pennyweight.store.database import open_store
 from pennyweight.store.machine import hardware
-from tests.cli.command import refused, run
+from tests.cli.command import on_terminal, refused, run
 from tests.papers import write_pdf
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -62,7 +62,8 @@ def test_a_model_that_knows_nothing_still_gives_n_bullets_with_existing_pages(
     wanted = Wanted(count=4, tokens=20, pages=pages, sampling=sampling)
     heard: list[str] = []
     tally = Tally()
-    bullets = draw_bullets(loaded, prompt, wanted, tally, on_text=heard.append)
+    read_prompt(loaded, prompt, tally)
+    bullets = draw_bullets(loaded, wanted, tally, heard.append)
     assert len(bullets) == 4
     for bullet in bullets:
         assert bullet.text
@@ -210,6 +211,19 @@ def test_json_has_the_contract_s_keys(
     assert all({"text", "pages"} == bullet.keys() for bullet in result["bullets"])
     assert re.search(r"predicted +measured", shown.err)
     assert "on the CPU" in shown.err
+
+
+@pytest.mark.slow
+def test_on_a_terminal_bullets_are_whole_lines_and_the_bars_are_gone_before_them(model: str, paper: Path) -> None:
+    arguments = ("summarize", str(paper), "-m", model, "-n", "2", "-t", "1", "-c", "1k", "-s", "1")
+    screen, lines = on_terminal(*arguments, stdout_too=False)
+    assert re.search(r"noting .*parts", screen)
+    assert "reading" in screen
+    bullets = lines.splitlines()
+    assert len(bullets) == 2
+    assert all(re.fullmatch(r"- .+\]", bullet) for bullet in bullets)
+    together, _ = on_terminal(*arguments, stdout_too=True)
+    assert all(f"{bullet}\r\n" in together for bullet in bullets), together[-2000:]
 
 
 def test_bullets_go_to_stdout_alone(
