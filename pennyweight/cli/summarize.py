@@ -69,8 +69,10 @@ def _say(words: str) -> None:
 
 
 def _show_plan(outline: "Outline", predicted: "Predicted | None", placement: str) -> None:
-    at_once = "at once" if len(outline.parts) == 1 else f"in {len(outline.parts)} parts, {outline.notes} notes each"
-    _say(f"{placement}, context {outline.n_ctx:,}: {outline.paper_tokens:,} tokens, read {at_once}")
+    notes = f"{outline.notes} note{'s' * (outline.notes > 1)} of each"
+    at_once = "at once" if len(outline.parts) == 1 else f"in {len(outline.parts)} parts, {notes}"
+    _say(f"{placement}, context {outline.n_ctx:,}")
+    _say(f"{outline.paper_tokens:,} tokens, read {at_once}")
     if predicted:
         _say(
             f"expected: {show_seconds(predicted.seconds)} ({predicted.speed_basis}), "
