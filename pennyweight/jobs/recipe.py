@@ -17,9 +17,10 @@ from pennyweight.jobs.calibration import calibrate
 from pennyweight.jobs.cost import measured_cost
 from pennyweight.jobs.recipe_directory import DirectoryRun
 from pennyweight.jobs.recipe_gguf import GgufRun
-from pennyweight.pipeline.blocks import BlockSettings, notes_of
 from pennyweight.pipeline.calibration import Calibration, CalibrationOptions
-from pennyweight.pipeline.journal import BlockJournal, LayerReport
+from pennyweight.pipeline.journal import BlockJournal
+from pennyweight.pipeline.reports import LayerReport, notes_of
+from pennyweight.pipeline.walk import BlockSettings
 from pennyweight.recipes.file_types import UNQUANTIZED
 from pennyweight.recipes.grammar import Recipe, parse_recipe
 from pennyweight.recipes.overrides import Overrides

@@ -12,12 +12,13 @@ from pennyweight.core.errors import BadRequest
 from pennyweight.jobs.recipe_gguf import Written
 from pennyweight.models.config import ModelConfig
 from pennyweight.models.linears import block_linears
-from pennyweight.pipeline.blocks import BlockSettings, quantize_blocks, round_blocks
+from pennyweight.pipeline.blocks import quantize_blocks, round_blocks
 from pennyweight.pipeline.calibration import Calibration
 from pennyweight.pipeline.journal import BlockJournal
 from pennyweight.pipeline.quantized import FinishedRun
 from pennyweight.pipeline.rounding import Rounding, directory_rounding
-from pennyweight.recipes.grammar import Recipe
+from pennyweight.pipeline.walk import BlockSettings
+from pennyweight.recipes.grammar import FEEDBACK, Recipe
 
 
 class DirectoryRun:
@@ -81,6 +82,6 @@ def layout_of(recipe: Recipe) -> Layout:
                 "row; take W8A8"
             )
         return layouts.get("int-quantized")
-    if recipe.method == "gptq" and not recipe.transforms:
+    if recipe.method in FEEDBACK and not recipe.transforms:
         return layouts.get("gptq" if integer.symmetric else "gptq_v2")
     return layouts.get("awq" if "awq" in recipe.transforms and integer.bits == 4 else "pack-quantized")

@@ -12,19 +12,21 @@ from pennyweight.containers.tensor import TensorInfo
 from pennyweight.core.parallel import default_threads
 from pennyweight.core.progress import progress_bar
 from pennyweight.models.shape import shape_from_metadata
-from pennyweight.pipeline.blocks import BlockSettings, quantize_blocks
+from pennyweight.pipeline.blocks import quantize_blocks
 from pennyweight.pipeline.calibration import Calibration
-from pennyweight.pipeline.journal import BlockJournal, LayerReport
+from pennyweight.pipeline.journal import BlockJournal
 from pennyweight.pipeline.quantized import FinishedRun, with_block_codes
+from pennyweight.pipeline.reports import LayerReport
 from pennyweight.pipeline.rounding import Rounding, gguf_rounding
 from pennyweight.pipeline.stream import TensorPlan, stream
+from pennyweight.pipeline.walk import BlockSettings
 from pennyweight.recipes.assign import assign
 from pennyweight.recipes.file_types import UNQUANTIZED
-from pennyweight.recipes.grammar import Recipe
+from pennyweight.recipes.grammar import FEEDBACK, Recipe
 from pennyweight.recipes.layout import output_metadata
 from pennyweight.recipes.overrides import Overrides
 
-WEIGHED = ("gptq", "imatrix")
+WEIGHED = (*FEEDBACK, "imatrix")
 """Methods that know what an importance matrix knows: for them a file type's rules are those with one."""
 
 

@@ -66,7 +66,7 @@ def factor(statistics: Statistics, damp: float, act_order: bool) -> Factor:
     hessian = statistics.hessian
     # Row after row and then column after column: half the time of one indexing by both.
     turned = hessian.index_select(0, backwards).index_select(1, backwards) if act_order else hessian.flip(0, 1)
-    lower, damp = _decompose(turned.mul_(2.0 / statistics.tokens), dead[backwards], damp, statistics.name)
+    lower, damp = decompose(turned.mul_(2.0 / statistics.tokens), dead[backwards], damp, statistics.name)
     diagonal = lower.diagonal().flip(0)
     below = (lower / lower.diagonal()).flip(0, 1).T.contiguous()
     curvature = torch.where(dead[order], 0.0, diagonal * diagonal / 2)
@@ -80,8 +80,14 @@ def factor(statistics: Statistics, damp: float, act_order: bool) -> Factor:
     )
 
 
-def _decompose(hessian: "torch.Tensor", dead: "torch.Tensor", damp: float, name: str) -> "tuple[torch.Tensor, float]":
-    """Lower Cholesky factor of the damped Hessian, and the damping that it took."""
+def decompose(hessian: "torch.Tensor", dead: "torch.Tensor", damp: float, name: str) -> "tuple[torch.Tensor, float]":
+    """Lower Cholesky factor of a Hessian that is damped in place, and the damping that it took.
+
+    Args:
+        dead: bool (columns,), whose diagonal is set to 1 first.
+
+    Raises: BadWeights where no damping makes it positive definite.
+    """
     import torch
 
     diagonal = hessian.diagonal()

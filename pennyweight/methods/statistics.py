@@ -1,6 +1,7 @@
 """What a method knows of a linear layer's inputs: sums over calibration tokens, gathered batch by batch in float32.
 
     hessian = Σ x xᵀ      sum_square = Σ x²      sum_absolute = Σ |x|      absolute_maximum = max |x|
+    drift = Σ (x̃ − x) xᵀ      x̃ the input that the unquantized model would have had here
 
 All sums, no means, so that batches in the same order give the same bits. They live on the device of the activations.
 """
@@ -25,6 +26,7 @@ class Statistics:
         name: the layer, as errors call it (`blk.3.ffn_down.weight`).
         tokens: inputs seen.
         hessian: float32 (columns, columns), Σ x xᵀ; None where no method asked for it.
+        drift: float32 (columns, columns), Σ (x̃ − x) xᵀ; None where no method asked for it, or inputs have no partner.
         sum_square, sum_absolute, absolute_maximum: float32 (columns,).
     """
 
@@ -34,6 +36,7 @@ class Statistics:
     sum_square: "torch.Tensor"
     sum_absolute: "torch.Tensor"
     absolute_maximum: "torch.Tensor"
+    drift: "torch.Tensor | None" = None
 
     @property
     def columns(self) -> int:
@@ -51,7 +54,9 @@ class Statistics:
         return self.sum_absolute / max(self.tokens, 1)
 
 
-def nothing_seen(name: str, columns: int, device: "torch.device | str" = "cpu", hessian: bool = True) -> Statistics:
+def nothing_seen(
+    name: str, columns: int, device: "torch.device | str" = "cpu", *, hessian: bool = True, drift: bool = False
+) -> Statistics:
     """Statistics of no tokens, to be accumulated into."""
     import torch
 
@@ -65,11 +70,15 @@ def nothing_seen(name: str, columns: int, device: "torch.device | str" = "cpu", 
         sum_square=zeros(columns),
         sum_absolute=zeros(columns),
         absolute_maximum=zeros(columns),
+        drift=zeros(columns, columns) if drift else None,
     )
 
 
-def accumulate(statistics: Statistics, x: "torch.Tensor") -> Statistics:
+def accumulate(statistics: Statistics, x: "torch.Tensor", full: "torch.Tensor | None" = None) -> Statistics:
     """Add a batch of inputs x, (…, columns) in any float type; the tensors are updated in place, use what is returned.
+
+    Args:
+        full: the same tokens' inputs in the unquantized model, of x's shape; wanted where drift is gathered.
 
     Raises:
         ShapeError: x of another width.
@@ -93,15 +102,21 @@ def accumulate(statistics: Statistics, x: "torch.Tensor") -> Statistics:
         torch.maximum(statistics.absolute_maximum, absolute.amax(0), out=statistics.absolute_maximum)
     if statistics.hessian is not None:
         statistics.hessian.addmm_(x.T, x)
+    if statistics.drift is not None and full is not None:
+        statistics.drift.addmm_((full.detach().reshape(-1, statistics.columns).to(torch.float32) - x).T, x)
     return replace(statistics, tokens=statistics.tokens + len(x))
 
 
 def scaled(statistics: Statistics, scale: "torch.Tensor") -> Statistics:
     """The statistics of x / scale: what a layer sees once its producer was divided by `scale` (columns,)."""
-    hessian = statistics.hessian
+
+    def both(matrix: "torch.Tensor | None") -> "torch.Tensor | None":
+        return None if matrix is None else matrix / scale / scale[:, None]
+
     return replace(
         statistics,
-        hessian=None if hessian is None else hessian / scale / scale[:, None],
+        hessian=both(statistics.hessian),
+        drift=both(statistics.drift),
         sum_square=statistics.sum_square / scale**2,
         sum_absolute=statistics.sum_absolute / scale,
         absolute_maximum=statistics.absolute_maximum / scale,

@@ -61,7 +61,7 @@ class BlockRunner:
     def __init__(
         self, decoder: Decoder, capture: Capture, hidden: Hidden, device: "torch.device", abreast: int
     ) -> None:
-        self._decoder, self._capture, self._hidden = decoder, capture, hidden
+        self.decoder, self._capture, self._hidden = decoder, capture, hidden
         self._device, self.abreast, self._halved = device, abreast, False
 
     @property
@@ -73,10 +73,17 @@ class BlockRunner:
         """Fill what is carried with the embeddings of int64 (chunks, length)."""
         for start in range(0, len(tokens), self.abreast):
             part = tokens[start : start + self.abreast].to(self._device)
-            self._hidden.put(start, self._decoder.embed(part))
+            self._hidden.put(start, self.decoder.embed(part))
 
     def statistics(
-        self, stage: str, layers: Iterable[tuple[str, int]], *, hessian: bool, may_stop: bool, advance: Advance
+        self,
+        stage: str,
+        layers: Iterable[tuple[str, int]],
+        *,
+        hessian: bool,
+        may_stop: bool,
+        advance: Advance,
+        unquantized: "BlockRunner | None" = None,
     ) -> dict[Layer, Statistics]:
         """Sums over all chunks of what enters `layers`.
 
@@ -84,20 +91,26 @@ class BlockRunner:
             layers: (name, columns), in the order of computation.
             hessian: whether Σ x xᵀ is wanted.
             may_stop: nothing behind the last layer's first call is wanted (so: no layer of experts).
+            unquantized: carries the same chunks through the unquantized model, where drift is wanted. Experts have
+                none: a token may go to others there.
 
         Raises: BadWeights for inputs that are not finite; names the layer.
         """
         columns, found = dict(layers), dict[Layer, Statistics]()
         last = list(columns)[-1] if may_stop else None
 
-        def seen(x: "torch.Tensor") -> _Inputs:
-            return self._capture.inputs(columns, last, lambda: self._decoder.block(stage, x))
+        def seen(start: int, x: "torch.Tensor") -> "tuple[_Inputs, dict[Layer, torch.Tensor]]":
+            full = dict(unquantized.inputs(stage, columns, last, start, len(x))) if unquantized else {}
+            return self._inputs(stage, columns, last, x), full
 
-        def add(start: int, inputs: _Inputs) -> None:
-            for layer, values in inputs:
+        def add(start: int, inputs: "tuple[_Inputs, dict[Layer, torch.Tensor]]") -> None:
+            for layer, values in inputs[0]:
+                full = inputs[1].get(layer) if layer[1] is None else None
                 if layer not in found:
-                    found[layer] = nothing_seen(_shown(layer), columns[layer[0]], self._device, hessian)
-                found[layer] = accumulate(found[layer], values)
+                    found[layer] = nothing_seen(
+                        _shown(layer), columns[layer[0]], self._device, hessian=hessian, drift=full is not None
+                    )
+                found[layer] = accumulate(found[layer], values, full)
             advance(min(self.abreast, self.chunks - start))
 
         self._over_batches(seen, add)
@@ -110,24 +123,31 @@ class BlockRunner:
             self._hidden.put(start, out)
             advance(len(out))
 
-        self._over_batches(lambda x: self._decoder.block(stage, x), keep)
+        self._over_batches(lambda start, x: self.decoder.block(stage, x), keep)
 
-    def _over_batches(self, compute: "Callable[[torch.Tensor], Out]", use: "Callable[[int, Out], None]") -> None:
+    def inputs(self, stage: str, names: Iterable[str], last: str | None, start: int, count: int) -> _Inputs:
+        """What enters the layers `names` when chunks start … start + count − 1 go through the block."""
+        return self._inputs(stage, names, last, self._hidden.get(start, start + count).to(self._device))
+
+    def _inputs(self, stage: str, names: Iterable[str], last: str | None, x: "torch.Tensor") -> _Inputs:
+        return self._capture.inputs(names, last, lambda: self.decoder.block(stage, x))
+
+    def _over_batches(self, compute: "Callable[[int, torch.Tensor], Out]", use: "Callable[[int, Out], None]") -> None:
         """`use` what `compute` makes of every batch; only `compute` is repeated when memory is short."""
         start = 0
         while start < self._hidden.count:
             x = self._hidden.get(start, min(start + self.abreast, self._hidden.count))
-            out = self._computed(compute, x)
+            out = self._computed(compute, start, x)
             if out is not None:
                 use(start, out)
                 start += len(x)
 
-    def _computed(self, compute: "Callable[[torch.Tensor], Out]", x: "torch.Tensor") -> "Out | None":
+    def _computed(self, compute: "Callable[[int, torch.Tensor], Out]", start: int, x: "torch.Tensor") -> "Out | None":
         """The result, or None after halving the batch, once. Raises: DoesNotFit."""
         import torch
 
         try:
-            return compute(x.to(self._device))
+            return compute(start, x.to(self._device))
         except torch.OutOfMemoryError as error:
             if self._halved or self.abreast == 1:
                 raise DoesNotFit(

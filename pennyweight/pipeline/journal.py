@@ -21,32 +21,11 @@ from numpy.typing import NDArray
 
 from pennyweight.containers.atomic import write_bytes
 from pennyweight.core.errors import BadRequest, FormatError, OutputError
+from pennyweight.pipeline.reports import LayerReport
 from pennyweight.pipeline.stored_codes import put_together, taken_apart
 
 MANIFEST, LOCK = "journal.json", ".lock"
 VERSION = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerReport:
-    """How one matrix fared.
-
-    Attributes:
-        name, expert: which; expert None where there are none.
-        method: what rounded it; another than the recipe's where it fell back.
-        tokens: calibration tokens it saw.
-        error: mean over them of |(W − Q) x|², relative to |W x|²; None where no Hessian was gathered.
-        damp: fraction of the mean diagonal that was added to the Hessian; 0 where there was none.
-        note: why it fell back, or what else should be known.
-    """
-
-    name: str
-    method: str
-    tokens: int
-    expert: int | None = None
-    error: float | None = None
-    damp: float = 0.0
-    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pennyweight import kernels
 from pennyweight.checkpoints.base import Checkpoint, LazyTensor
 from pennyweight.formats.codes import BlockCodes
-from pennyweight.pipeline.journal import BlockJournal, LayerReport
+from pennyweight.pipeline.journal import BlockJournal
+from pennyweight.pipeline.reports import LayerReport
 
 _HELD = 4
 """Tensors of the journal in memory at once: writers go tensor by tensor, a few threads overlap at a border."""

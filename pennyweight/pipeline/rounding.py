@@ -13,10 +13,10 @@ from pennyweight.formats.base import BlockFormat
 from pennyweight.formats.codes import BlockCodes
 from pennyweight.formats.grid import Grid, PackedCodes
 from pennyweight.kernels import grids
-from pennyweight.methods import fp8, gptq, llm_int8, rtn, spqr
+from pennyweight.methods import fp8, gptaq, gptq, llm_int8, rtn, spqr
 from pennyweight.methods.quantized import Quantized, check_weight, name_of
 from pennyweight.methods.statistics import Statistics, importance, nothing_seen
-from pennyweight.recipes.grammar import Recipe
+from pennyweight.recipes.grammar import FEEDBACK, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ class Rounding:
         method: its name, for reports.
         grid: what it is rounded to, for a transform's search; None for a method with a grid of its own.
         round: the method.
-        needs_statistics, needs_hessian: what of a layer's input it wants to know.
+        needs_statistics, needs_hessian, needs_drift: what of a layer's input it wants to know.
         starved: what rounds a matrix whose statistics are too few, by `starved_method`.
     """
 
@@ -49,6 +49,7 @@ class Rounding:
     round: Round
     needs_statistics: bool = False
     needs_hessian: bool = False
+    needs_drift: bool = False
     starved: Round
     starved_method: str = "rtn"
 
@@ -63,8 +64,8 @@ def gguf_rounding(recipe: Recipe, format: BlockFormat, threads: int | None = Non
     def plain(weight: "torch.Tensor", statistics: Statistics | None) -> Quantized:
         return encode(weight, None)
 
-    if recipe.method == "gptq":
-        return _gptq(grid, starved=plain)
+    if recipe.method in FEEDBACK:
+        return _feedback(recipe.method, grid, starved=plain)
     if recipe.method == "imatrix":
         return Rounding(method="imatrix", grid=grid, round=encode, needs_statistics=True, starved=plain)
     return Rounding(method="rtn", grid=grid, round=plain, starved=plain)
@@ -80,8 +81,8 @@ def directory_rounding(recipe: Recipe) -> Rounding:
         return _spqr()
     assert recipe.integer is not None
     grid = grids.get(recipe.integer.grid)
-    if recipe.method == "gptq":
-        return _gptq(grid, starved=_nearest(grid))
+    if recipe.method in FEEDBACK:
+        return _feedback(recipe.method, grid, starved=_nearest(grid))
     if "awq" in recipe.transforms:
         return Rounding(method="rtn", grid=grid, round=_searched(grid), needs_statistics=True, starved=_nearest(grid))
     return _plain("rtn", grid, rtn.quantize_weight)
@@ -134,13 +135,23 @@ def _spqr() -> Rounding:
     )
 
 
-def _gptq(grid: Grid, starved: Round) -> Rounding:
+def _feedback(method: str, grid: Grid, starved: Round) -> Rounding:
     def round(weight: "torch.Tensor", statistics: Statistics | None) -> Quantized:
         few = statistics is not None and statistics.tokens < statistics.columns
         config = gptq.GptqConfig(damp=MORE_DAMP) if few else gptq.GptqConfig()
-        return gptq.quantize_weight(weight, statistics, grid, config)
+        if method == "gptaq" and statistics is not None and statistics.drift is not None:
+            return gptaq.quantize_weight(weight, statistics, grid, gptaq.GptaqConfig(damp=config.damp))
+        return gptq.quantize_weight(weight, statistics, grid, config)  # experts have no drift: reported by the walk
 
-    return Rounding(method="gptq", grid=grid, round=round, needs_statistics=True, needs_hessian=True, starved=starved)
+    return Rounding(
+        method=method,
+        grid=grid,
+        round=round,
+        needs_statistics=True,
+        needs_hessian=True,
+        needs_drift=method == "gptaq",
+        starved=starved,
+    )
 
 
 def _encoded(weight: "torch.Tensor", statistics: Statistics | None, format: BlockFormat, threads: int) -> Quantized:

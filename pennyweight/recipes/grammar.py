@@ -6,6 +6,7 @@
                 smooth   scales that move outliers from activations into weights (for A8)
     method      rtn      round to nearest                    imatrix   llama.cpp's search, weighted by mean x²
                 gptq     error feedback                      spqr      3-bit groups and sparse outliers
+                gptaq    the same towards the outputs of the unquantized model
                 fp8      E4M3                                llm_int8  int8 with outlier columns apart
     target      Q3_K_S, IQ4_XS, …          a file type: the result is a GGUF
                 INT4, INT4_G128, INT3_G64  integers, one scale a row or a group; with zero points: INT4_G128_ASYM
@@ -26,7 +27,10 @@ from pennyweight.recipes.file_types import ALL as FILE_TYPES
 from pennyweight.recipes.file_types import FileType, get_file_type
 
 TRANSFORMS = ("awq", "smooth")
-METHODS = ("rtn", "imatrix", "gptq", "spqr", "llm_int8", "fp8")
+METHODS = ("rtn", "imatrix", "gptq", "gptaq", "spqr", "llm_int8", "fp8")
+FEEDBACK = ("gptq", "gptaq")
+"""Methods that carry a column's error on; what holds for the files of one holds for those of the other."""
+
 KV_FORMATS = ("f16", "bf16", "q8_0", "q5_1", "q5_0", "iq4_nl", "q4_1", "q4_0", "fp8")
 
 GPTQ_FORMATS = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS", "IQ4_NL", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
@@ -92,7 +96,7 @@ class Recipe:
     @property
     def needs_calibration(self) -> bool:
         """Whether anything looks at activations; round-to-nearest and dynamic FP8 do not."""
-        return bool(self.transforms) or self.method in ("gptq", "imatrix", "spqr")
+        return bool(self.transforms) or self.method in (*FEEDBACK, "imatrix", "spqr")
 
 
 def parse_recipe(text: str) -> Recipe:
@@ -217,8 +221,8 @@ _REFUSALS = (
         "this format's bytes do not depend on importance; take rtn, or gptq",
     ),
     (
-        lambda r: r.method == "gptq" and r.file_type is not None and _base(r) not in GPTQ_FORMATS,
-        f"gptq needs a grid to round on, which {', '.join(GPTQ_FORMATS)} have",
+        lambda r: r.method in FEEDBACK and r.file_type is not None and _base(r) not in GPTQ_FORMATS,
+        f"error feedback needs a grid to round on, which {', '.join(GPTQ_FORMATS)} have",
     ),
     (
         lambda r: "smooth" in r.transforms and not _rounds_activations(r),

@@ -6,10 +6,11 @@ import numpy as np
 
 from pennyweight import formats
 from pennyweight.checkpoints.base import Checkpoint
-from pennyweight.pipeline.blocks import BlockSettings, RoundingOf, quantize_blocks
+from pennyweight.pipeline.blocks import quantize_blocks
 from pennyweight.pipeline.calibration import Calibration, CalibrationOptions, from_text
 from pennyweight.pipeline.journal import BlockJournal, BlockResult
 from pennyweight.pipeline.rounding import Rounding, gguf_rounding
+from pennyweight.pipeline.walk import BlockSettings, RoundingOf
 from pennyweight.recipes.grammar import parse_recipe
 
 

@@ -15,7 +15,7 @@ from pennyweight.checkpoints.open import open_checkpoint
 from pennyweight.core.errors import BadRequest, BadWeights, DoesNotFit, FormatError
 from pennyweight.methods.statistics import Statistics
 from pennyweight.pipeline import blocks as walk_module
-from pennyweight.pipeline.blocks import notes_of
+from pennyweight.pipeline.reports import notes_of
 from pennyweight.pipeline.rounding import Rounding
 from tests.pipeline.block_runs import as_format, block_bytes, run, tokens
 from tests.tiny_forward import block_forward
@@ -63,8 +63,60 @@ def test_statistics_are_those_of_a_model_whose_earlier_layers_are_quantized(mode
         np.testing.assert_allclose(statistics.hessian.numpy() / scale, wanted / scale, atol=2e-5, err_msg=name)
 
 
+def test_drift_is_that_of_a_quantized_model_from_one_that_is_not(model: Checkpoint, tmp_path: Path) -> None:
+    calibration = tokens(300, samples=3, length=16)
+    seen: dict[str, Statistics] = {}
+    of = _recording(seen)
+    run(model, tmp_path / "work", lambda name: _drifting(of(name)), calibration, abreast=2)
+    quantized, unquantized = _inputs_by_definition(calibration.tokens), _inputs_by_definition(calibration.tokens, False)
+    for name, inputs in quantized.items():
+        wanted = sum((full - x).T @ x for full, x in zip(unquantized[name], inputs, strict=True))
+        scale = np.abs(sum(x.T @ x for x in inputs)).max()
+        np.testing.assert_allclose(seen[name].drift.numpy() / scale, wanted / scale, atol=2e-5, err_msg=name)
+        if name != "blk.0.attn_q.weight":
+            assert np.abs(wanted).max() > 1e-3 * scale, f"{name}: nothing drifted, so nothing was tested"
+
+
+def _drifting(rounding: Rounding | None) -> Rounding | None:
+    return rounding and replace(rounding, needs_drift=True)
+
+
+def test_a_run_that_carries_both_models_resumes_with_the_same_bytes(model: Checkpoint, tmp_path: Path) -> None:
+    calibration, gptaq = tokens(300), as_format("gptaq:Q4_K_S", "Q4_K")
+    for transforms in ((), ("awq",)):
+        work = tmp_path / "-".join(("work", *transforms))
+        (_, last) = run(model, work, gptaq, calibration, transforms)
+        assert {report.method for report in last.reports} == {"gptaq"}
+        whole = block_bytes(work)
+        (work / "block-00001.safetensors").unlink()
+        run(model, work, gptaq, calibration, transforms)
+        assert block_bytes(work) == whole
+        run(model, tmp_path / f"{work.name}-gptq", as_format("gptq:Q4_K_S", "Q4_K"), calibration, transforms)
+        assert block_bytes(tmp_path / f"{work.name}-gptq") != whole
+
+
+def test_experts_have_no_partner_in_the_unquantized_model_and_say_so(tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "model.gguf", architecture="qwen3moe", experts=2, vocabulary=300, layers=1)
+    gptaq = as_format("gptaq:Q4_K_S", "Q4_K")
+    (block,) = run(open_checkpoint(str(path)), tmp_path / "work", gptaq, tokens(300, samples=8, length=64))
+    methods = {report.name.split(".")[2]: report.method for report in block.reports}
+    assert {name for name, method in methods.items() if method == "gptaq"} == {
+        "attn_q",
+        "attn_k",
+        "attn_v",
+        "attn_output",
+    }
+    assert {method for name, method in methods.items() if name.endswith("_exps")} == {"gptq"}
+    assert any("rounded by gptq: an expert's tokens may go elsewhere" in note for note in notes_of(block.reports))
+
+
 def _hessians_by_definition(chunks: np.ndarray) -> dict[str, np.ndarray]:
-    """Σ x xᵀ of every group's first layer: float64 NumPy, each layer replaced before the next is seen."""
+    """Σ x xᵀ of every group's first layer."""
+    return {name: sum(x.T @ x for x in inputs) for name, inputs in _inputs_by_definition(chunks).items()}
+
+
+def _inputs_by_definition(chunks: np.ndarray, quantized: bool = True) -> dict[str, list[np.ndarray]]:
+    """What enters every group's first layer: float64 NumPy, each layer replaced before the next is seen."""
     weights = {name: values.astype(np.float64) for name, values in tiny_tensors(SHAPE)}
     found = {}
     hidden = [weights["token_embd.weight"][chunk] for chunk in chunks]
@@ -72,9 +124,8 @@ def _hessians_by_definition(chunks: np.ndarray) -> dict[str, np.ndarray]:
         prefix = f"blk.{layer}."
         part = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
         for group in (("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",)):
-            inputs = [block_forward(SHAPE, part, x)[1][group[0]] for x in hidden]
-            found[f"{prefix}{group[0]}.weight"] = sum(x.T @ x for x in inputs)
-            for name in group:
+            found[f"{prefix}{group[0]}.weight"] = [block_forward(SHAPE, part, x)[1][group[0]] for x in hidden]
+            for name in group if quantized else ():
                 rounded = formats.get("Q4_K").decode(
                     formats.get("Q4_K").encode(part[f"{name}.weight"].astype(np.float32))
                 )

@@ -8,6 +8,8 @@ from pennyweight.recipes.grammar import parse_recipe
 CANONICAL = (
     "gptq:Q3_K_S",
     "awq+gptq:INT4_G128",
+    "gptaq:Q3_K_S",
+    "awq+gptaq:INT4_G128",
     "imatrix:IQ4_XS",
     "rtn:INT4_G128",
     "awq+rtn:INT4_G128_ASYM",
