@@ -70,8 +70,9 @@ def cases() -> list[Case]:
     rows = []
     for grid in ("INT4_G128", "INT3_G128"):
         rtn = f"rtn:{grid}"
-        rows += [Case(recipe=rtn), Case(recipe=f"gptq:{grid}", rival=rtn, target=0.5)]
-        rows += [Case(recipe=f"awq+rtn:{grid}", rival=rtn), Case(recipe=f"awq+gptq:{grid}", rival=rtn)]
+        rows += [Case(recipe=rtn)]
+        rows += [Case(recipe=f"{method}:{grid}", rival=rtn, target=0.5) for method in ("gptq", "gptaq")]
+        rows += [Case(recipe=f"awq+{method}:{grid}", rival=rtn) for method in ("rtn", "gptq", "gptaq")]
         for plant in ("A", "T"):
             rows += [
                 Case(recipe=rtn, plant=plant),
@@ -82,7 +83,8 @@ def cases() -> list[Case]:
     for type in ("IQ4_XS", "Q3_K_S", "Q2_K"):
         theirs = f"{LLAMA_CPP}:{type}"
         target = None if type == "IQ4_XS" else 0.0
-        rows += [Case(recipe=theirs), Case(recipe=f"gptq:{type}", rival=theirs, target=target)]
+        rows += [Case(recipe=theirs)]
+        rows += [Case(recipe=f"{method}:{type}", rival=theirs, target=target) for method in ("gptq", "gptaq")]
         rows += [Case(recipe=f"awq+gptq:{type}", rival=theirs)]
     for plant in ("natural", "A"):
         rows += [Case(recipe=recipe, plant=plant) for recipe in ("rtn:W8A8", "smooth+rtn:W8A8", "llm_int8", "fp8")]
