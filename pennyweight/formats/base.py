@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pennyweight.core.errors import BadRequest, ShapeError
+from pennyweight.formats.sizes import whole_blocks
 
 Floats = NDArray[Any]
 """Float32. `Any`, here and below: NumPy's stubs believe that float32 · uint8 is float64 and uint8 & 15 a signed int."""
@@ -99,12 +100,7 @@ class BlockFormat:
 
     def row_bytes(self, columns: int) -> int:
         """Bytes of one row of `columns` weights. Raises: ShapeError where the row is not whole blocks."""
-        if columns % self.block_size:
-            raise ShapeError(
-                f"{self.name} needs rows in multiples of {self.block_size} weights, got {columns}; "
-                f"use {'Q8_0 (32)' if columns % 32 == 0 else 'F16'} or pad the row"
-            )
-        return columns // self.block_size * self.block_bytes
+        return whole_blocks(self.name, self.block_size, columns) * self.block_bytes
 
     def encode(self, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
         """Encode rows, by definition (readable NumPy; `pennyweight.kernels.encode` gives the same bytes, fast).

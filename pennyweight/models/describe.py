@@ -1,11 +1,9 @@
 """A config.json → an `Anatomy`: what its GGUF would hold, tensor by tensor, and what its blocks keep."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from pennyweight.containers.gguf import GGUFValue, ValueType
 from pennyweight.core.errors import FormatError, UnsupportedModel
 from pennyweight.models import architectures
 from pennyweight.models.anatomy import Anatomy
@@ -58,18 +56,23 @@ def outline_of(config: Mapping[str, Any], source: str = "config.json") -> tuple[
     return architecture, outline
 
 
-def metadata_of(architecture: Architecture, outline: Outline) -> dict[str, GGUFValue]:
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A value that a GGUF of the model would have; a tuple where it is one for each block."""
+
+    value: str | Number
+
+
+def metadata_of(architecture: Architecture, outline: Outline) -> dict[str, Said]:
     """The keys that a GGUF of this model would have, as far as its shapes depend on them."""
-    named = {"general.architecture": GGUFValue.scalar(ValueType.STRING, architecture.name)}
-    return named | {f"{architecture.name}.{key}": _value(number) for key, number in outline.numbers.items()}
+    named = {"general.architecture": Said(architecture.name)}
+    return named | {f"{architecture.name}.{key}": _said(number) for key, number in outline.numbers.items()}
 
 
-def _value(number: Number) -> GGUFValue:
+def _said(number: Number) -> Said:
     if max(number if isinstance(number, tuple) else (number,)) >= 1 << 32:
         raise FormatError("config.json: its numbers multiply to more than a GGUF can say")
-    if isinstance(number, tuple):
-        return GGUFValue.array(ValueType.UINT32, np.array(number, np.uint32))
-    return GGUFValue.scalar(ValueType.UINT32, number)
+    return Said(tuple(map(int, number)) if isinstance(number, tuple) else int(number))
 
 
 def _tensors(architecture: Architecture, outline: Outline, shape: ModelShape, keys: Keys) -> Iterator[PlannedTensor]:

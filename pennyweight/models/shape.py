@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from pennyweight.containers.gguf import StringArray
 from pennyweight.core.errors import FormatError
 
 MAX_BLOCKS = 512  # llama.cpp's LLAMA_MAX_LAYERS; a larger count aborts its process
@@ -73,8 +70,7 @@ def shape_from_metadata(metadata: Mapping[str, Any]) -> ModelShape:
     heads = keys.per_block("attention.head_count", blocks, (0,) * blocks)
     embedding = keys.count("embedding_length")
     head_length = embedding // heads[0] if heads[0] else 0
-    tokens = keys.value("tokenizer.ggml.tokens")
-    listed = len(tokens) if isinstance(tokens, StringArray) else 0
+    listed = _listed(keys.value("tokenizer.ggml.tokens"))
     return ModelShape(
         architecture=keys.architecture,
         name=str(keys.value("general.name") or ""),
@@ -127,19 +123,42 @@ class Keys:
         found = self.value_of(key)
         if found is None:
             return default
-        if not isinstance(found, np.ndarray):
+        if not _is_array(found):
             return (self.count(key),) * blocks
-        if not np.issubdtype(found.dtype, np.integer) or len(found) != blocks or found.min() < 0:
-            got = f"{len(found)} values of {found.dtype}"
-            raise FormatError(f"{self.architecture}.{key} has {got}; wanted {blocks} counts, none below 0")
-        return tuple(found.tolist())
+        counts = _numbers(found)
+        if not all(type(number) is int for number in counts) or len(counts) != blocks or min(counts) < 0:
+            raise FormatError(f"{self.architecture}.{key} has {_in_words(found)}; wanted {blocks} counts, none below 0")
+        return counts
 
     def flags(self, key: str, blocks: int, default: tuple[int, ...]) -> tuple[int, ...]:
         """True or false, or a number that is 0 or not, for each block."""
         found = self.value_of(key)
-        if not isinstance(found, np.ndarray):
+        if not _is_array(found):
             return default
-        if found.dtype.kind not in "biu" or len(found) != blocks:
-            got = f"{len(found)} values of {found.dtype}"
-            raise FormatError(f"{self.architecture}.{key} has {got}; wanted {blocks} truth values")
-        return tuple((found != 0).astype(int).tolist())
+        values = _numbers(found)
+        if not all(isinstance(value, int) for value in values) or len(values) != blocks:
+            raise FormatError(f"{self.architecture}.{key} has {_in_words(found)}; wanted {blocks} truth values")
+        return tuple(int(value != 0) for value in values)
+
+
+def _is_array(found: Any) -> bool:
+    """Whether a value is numbers of several blocks: NumPy's, as a file has them, or a tuple, as a config's are."""
+    return isinstance(found, tuple) or hasattr(found, "dtype")
+
+
+def _numbers(found: Any) -> tuple[Any, ...]:
+    """Python's numbers and truth values."""
+    return found if isinstance(found, tuple) else tuple(found.tolist())
+
+
+def _in_words(found: Any) -> str:
+    return f"{len(found)} values" + (f" of {found.dtype}" if hasattr(found, "dtype") else "")
+
+
+def _listed(tokens: Any) -> int:
+    """How many tokens a file lists."""
+    if tokens is None:
+        return 0
+    from pennyweight.containers.gguf import StringArray  # here: a config lists none, and a plan of one needs no NumPy
+
+    return len(tokens) if isinstance(tokens, StringArray) else 0

@@ -16,8 +16,8 @@ src/llama-memory-recurrent.cpp.
 
 from dataclasses import dataclass
 
-from pennyweight import formats
 from pennyweight.core.errors import BadRequest
+from pennyweight.formats.sizes import row_bytes
 from pennyweight.models.anatomy import Anatomy, Block, Keeps
 from pennyweight.planner.request import Settings
 
@@ -98,7 +98,7 @@ def _attention_bytes(block: Block, settings: Settings, widest: int) -> int:
 
 
 def _row_bytes(cache_type: str, width: int) -> int:
-    return formats.get(cache_type).row_bytes(width) if width else 0
+    return row_bytes(cache_type, width) if width else 0
 
 
 def _padded(cells: int) -> int:

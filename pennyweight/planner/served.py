@@ -18,7 +18,7 @@ from pennyweight.planner.sizes import SizedTensor
 from pennyweight.planner.speed import Machine
 from pennyweight.planner.vllm import CACHE_BITS, VllmMemory, VllmSettings, request_bytes, vllm_memory
 from pennyweight.planner.weigh import weigh
-from pennyweight.recipes.layout import block_number
+from pennyweight.recipes.order import block_number
 
 PARALLEL_SHARE = 0.8
 """Of perfect scaling, what cards that share each layer reach: they wait for one another twice a block. Assumed."""

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
-from pennyweight import formats
 from pennyweight.core.errors import BadRequest
+from pennyweight.formats.sizes import row_bytes
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.models.tensors import PlannedTensor
 from pennyweight.recipes.assign import assign
 from pennyweight.recipes.file_types import FileType
-from pennyweight.recipes.layout import block_number
+from pennyweight.recipes.order import block_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,5 +69,5 @@ def _sized(tensor: PlannedTensor, format: str) -> SizedTensor:
         shape=tensor.shape,
         format=format,
         block=block_number(tensor.name),
-        nbytes=rows * formats.get(format).row_bytes(columns),
+        nbytes=rows * row_bytes(format, columns),
     )

@@ -6,7 +6,7 @@ from itertools import groupby
 from math import prod
 from typing import Protocol
 
-from pennyweight import formats
+from pennyweight.formats.sizes import row_bytes
 from pennyweight.models.anatomy import Anatomy, Keeps
 from pennyweight.planner.compute_buffer import GraphShape
 from pennyweight.planner.footprint import BlockBytes, Family, Footprint, family_of, shares_of
@@ -139,7 +139,7 @@ def _small_kernels(names: Sequence[str]) -> float:
 
 
 def _row(cache_type: str, width: int) -> int:
-    return formats.get(cache_type).row_bytes(width) if width else 0
+    return row_bytes(cache_type, width) if width else 0
 
 
 def _place(tensor: Sized) -> int:

@@ -17,12 +17,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from pennyweight import formats
 from pennyweight.core.errors import BadRequest, FormatError
+from pennyweight.formats.sizes import block_size
 from pennyweight.models.shape import ModelShape
 from pennyweight.recipes.conditions import Place, holding
 from pennyweight.recipes.file_types import AT_LEAST_Q8_0, FALLBACK, FileType
-from pennyweight.recipes.layout import block_number, output_order
+from pennyweight.recipes.order import block_number, output_order
 from pennyweight.recipes.overrides import Overrides
 from pennyweight.recipes.roles import Role, kept_because, role_of
 
@@ -200,9 +200,9 @@ def _place(tensor: SourceTensor, role: Role, model: _Model, passed: dict[Role, i
 
 def _fit_rows(format: str, columns: int) -> tuple[str, str | None]:
     """`format`, or what stands in for it where rows of `columns` weights are not whole blocks of it, and why."""
-    block_size = formats.get(format).block_size
-    if columns % block_size == 0:
+    weights = block_size(format)
+    if columns % weights == 0:
         return format, None
     smaller = FALLBACK.get(format, format)
-    fits = columns % formats.get(smaller).block_size == 0
-    return smaller if fits else "F16", f"fallback: {columns} columns are not a multiple of {block_size if fits else 32}"
+    fits = columns % block_size(smaller) == 0
+    return smaller if fits else "F16", f"fallback: {columns} columns are not a multiple of {weights if fits else 32}"

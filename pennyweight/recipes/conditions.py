@@ -6,7 +6,7 @@ Source: llama.cpp b11549 llama-quant.cpp, `llama_tensor_get_type_impl`; for the 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pennyweight import formats
+from pennyweight.formats.sizes import block_size
 from pennyweight.models.shape import ModelShape
 from pennyweight.recipes.file_types import SEVENTY_B, Rule
 
@@ -60,8 +60,8 @@ def _conditions(rule: Rule, at: Place, shape: ModelShape) -> Iterator[tuple[bool
     if rule.seventy_b:
         yield _is_seventy_b(shape), "a 70B model"
     if rule.ragged:
-        block_size = formats.get(at.base).block_size
-        yield at.columns % block_size != 0, f"{at.columns} columns are not a multiple of {block_size}"
+        weights = block_size(at.base)
+        yield at.columns % weights != 0, f"{at.columns} columns are not a multiple of {weights}"
 
 
 def _gqa(shape: ModelShape) -> int:

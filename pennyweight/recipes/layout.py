@@ -1,4 +1,4 @@
-"""How the written file is laid out: the order of tensors, and what llama-quantize changes in the metadata.
+"""What llama-quantize changes in the metadata of the file that it writes.
 
     source keys in their order, without split.*, without the keys below
     general.quantization_version = 2 · general.file_type
@@ -9,12 +9,11 @@ A key that is set again moves to the end, as in ggml, so the two `general` keys 
 One deviation: where the source says `general.alignment` other than 32, llama-quantize repeats the key but pads to 32,
 and its file can no longer be read. Ours keeps the key and is padded as the key says.
 
-Source: llama.cpp b11549 llama-model-loader.h `weight_name_comparer`; llama-quant.cpp `llama_model_quantize_impl`;
+Source: llama.cpp b11549 llama-quant.cpp `llama_model_quantize_impl`;
 tools/quantize/quantize.cpp; ggml gguf.cpp `gguf_set_val_*`, `gguf_set_kv`.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pennyweight.containers.gguf import SPLIT_KEYS, GGUFValue, StringArray, ValueType, decode_text, encode_text
@@ -25,8 +24,6 @@ QUANTIZATION_VERSION = 2
 
 MOST_TEXT_BYTES = 127
 """llama-quantize passes the imatrix texts through a buffer of 128 bytes, the last of them zero."""
-
-_BLOCK = re.compile(r"blk\.([+-]?[0-9]+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +41,6 @@ class ImatrixProvenance:
     dataset: str | None
     entries: int
     chunks: int
-
-
-def block_number(name: str) -> int:
-    """The 3 of `blk.3.attn_q.weight`; -1 for a tensor of no block."""
-    match = _BLOCK.match(name)
-    return int(match[1]) if match else -1
-
-
-def output_order(names: Iterable[str]) -> list[str]:
-    """Names in the order in which tensors are written: those of no block first, then block by block, by name."""
-    return sorted(names, key=lambda name: (block_number(name), encode_text(name)))
 
 
 def output_metadata(

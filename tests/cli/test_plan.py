@@ -1,6 +1,7 @@
 """`pennyweight plan`: the contract's keys, exit codes, and both widths of terminal."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -83,15 +84,20 @@ def test_memory_sizes_are_gib_as_cards_are_sold(capsys, monkeypatch) -> None:
     assert card["bandwidth"] == 360e9
 
 
-def test_plan_imports_neither_torch_nor_numba_nor_matplotlib() -> None:
+HEAVY = ("torch", "numba", "matplotlib", "xllamacpp", "gguf", "rich", "huggingface_hub", "numpy", "pydantic", "sqlite3")
+
+
+def test_a_plan_of_a_published_model_imports_nothing_heavy(tmp_path) -> None:
     code = (
-        "import sys; from pennyweight.jobs.plan import plan, PlanOptions; "
-        "from pennyweight.jobs.plan_machine import MachineOptions; "
-        "plan('Qwen3-8B', PlanOptions(machine=MachineOptions(gpu='RTX 4090'))); "
-        "print(*{'torch', 'numba', 'matplotlib', 'xllamacpp', 'gguf', 'rich', 'huggingface_hub'} & set(sys.modules))"
+        "import sys; sys.argv = ['pennyweight', 'plan', 'Qwen3-8B', '--gpu', 'RTX 4090']; "
+        "from pennyweight.cli.entry import main\n"
+        "try: main()\n"
+        f"finally: print(*set({HEAVY}) & set(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+    environment = os.environ | {"PENNYWEIGHT_STORE": str(tmp_path / "none.sqlite")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert "Run Qwen3-8B" in done.stdout
+    assert done.stderr.strip() == ""
 
 
 def quantize(capsys, monkeypatch, *arguments: str) -> tuple[int, str, str]:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from pennyweight import formats
-from pennyweight.core.errors import BadRequest, UnknownName
+from pennyweight.core.errors import BadRequest, ShapeError, UnknownName
 from pennyweight.formats.base import BlockFormat
+from pennyweight.formats.sizes import SIZES, require_declared, row_bytes
 from tests.oracle import ggml_decode, library
 
 each_foreign = pytest.mark.parametrize("format", formats.FOREIGN, ids=lambda f: f.name)
@@ -74,3 +75,24 @@ def test_plain_numbers_decode_to_their_values(format: BlockFormat):
 def test_a_foreign_format_says_that_it_is_only_read(format: BlockFormat):
     with pytest.raises(BadRequest, match=f"{format.name} can be read but not written"):
         format.encode(np.zeros((1, 256), np.float32))
+
+
+def test_sizes_that_are_declared_are_those_of_the_layouts_and_of_ggml():
+    for format in (*formats.ALL, *formats.FOREIGN):
+        assert SIZES[format.name] == (format.block_size, format.block_bytes)
+        assert row_bytes(format.name.lower(), 3 * format.block_size) == format.row_bytes(3 * format.block_size)
+        if format.ggml_type is not None:
+            assert library().ggml_type_size(format.ggml_type) == SIZES[format.name][1]
+    with pytest.raises(UnknownName, match="did you mean"):
+        row_bytes("Q4_KM", 256)
+    with pytest.raises(ShapeError, match="multiples of 256"):
+        row_bytes("Q4_K", 100)
+
+
+def test_a_layout_of_other_bytes_than_declared_fails_at_import():
+    declared = [(name, *size) for name, size in SIZES.items()]
+    require_declared(declared)
+    with pytest.raises(ValueError, match=r"'Q4_K', \(256, 143\)"):
+        require_declared([("Q4_K", 256, 143) if name == "Q4_K" else (name, *rest) for name, *rest in declared])
+    with pytest.raises(ValueError, match="Q9_K"):
+        require_declared([*declared, ("Q9_K", 256, 290)])

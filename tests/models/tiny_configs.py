@@ -171,7 +171,7 @@ def write_planned_gguf(path: Path, config: Mapping[str, Any]) -> Path:
     for key, value in metadata_of(architecture, outline).items():
         if key == "general.architecture":
             continue
-        if isinstance(value.value, np.ndarray):
+        if isinstance(value.value, tuple):
             writer.add_array(key, [bool(n) if "pattern" in key else int(n) for n in value.value])
         else:
             writer.add_uint32(key, value.value)  # type: ignore[arg-type]

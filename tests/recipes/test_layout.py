@@ -4,7 +4,8 @@ import pytest
 
 from pennyweight.containers.gguf import GGUFValue, StringArray, ValueType, decode_text, encode_text
 from pennyweight.recipes.file_types import ALL, FileType, get_file_type
-from pennyweight.recipes.layout import ImatrixProvenance, block_number, output_metadata, output_order
+from pennyweight.recipes.layout import ImatrixProvenance, output_metadata
+from pennyweight.recipes.order import block_number, output_order
 from tests.recipes.cases import CASES, LAYOUT_CASE
 from tests.recipes.make_golden import IMATRIX
 from tests.recipes.test_assign import golden
