@@ -14,6 +14,7 @@ class Inputs(Enum):
 
     INT8 = "rounded to int8 token by token"
     FP8 = "rounded to FP8 token by token"
+    FP8_STATIC = "rounded to FP8 with one stored scale a layer"
     LLM_INT8 = "rounded to int8 token by token, outlier columns apart"
     OTHER = "rounded in a way that is not computed here"
 
@@ -26,7 +27,12 @@ class StatedInputs:
     threshold: float = USUAL_THRESHOLD
 
 
-_DYNAMIC = {("int", 8): Inputs.INT8, ("float", 8): Inputs.FP8}
+_ROUNDED = {
+    ("int", 8, "token", True): Inputs.INT8,
+    ("float", 8, "token", True): Inputs.FP8,
+    ("float", 8, "tensor", False): Inputs.FP8_STATIC,
+}
+"""Type, bits, strategy and whether scales are found at run time → what becomes of inputs."""
 
 
 def stated_inputs(configuration: Mapping[str, Any]) -> StatedInputs | None:
@@ -52,9 +58,7 @@ def _kind(group: Any) -> Inputs | None:
     inputs = group.get("input_activations") if isinstance(group, Mapping) else None
     if not isinstance(inputs, Mapping):
         return None
-    if inputs.get("dynamic") is not True or inputs.get("strategy") != "token":
-        return Inputs.OTHER
-    type, bits = inputs.get("type"), inputs.get("num_bits")
-    if not isinstance(type, str) or not isinstance(bits, int):
-        return Inputs.OTHER
-    return _DYNAMIC.get((type, bits), Inputs.OTHER)
+    said = tuple(inputs.get(key) for key in ("type", "num_bits", "strategy", "dynamic"))
+    # Compared one by one: a stranger's values need not be hashable. JSON's true is not its 1.
+    found = (kind for wanted, kind in _ROUNDED.items() if said == wanted and said[3] is wanted[3])
+    return next(found, Inputs.OTHER)

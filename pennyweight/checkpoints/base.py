@@ -24,6 +24,7 @@ class LazyTensor:
         read_rows: (start, stop) → float32 (stop - start, columns); rows count over all leading axes, so an expert
             tensor (experts, out, in) has experts · out rows. Safe to call from several threads at once.
         raw_rows: (start, stop) → uint8 (stop - start, row_bytes), the stored bytes, for a tensor copied as it is.
+        input_scales: → the stored scales of what multiplies it, one or one for each expert; None where it has none.
     """
 
     name: str
@@ -32,6 +33,7 @@ class LazyTensor:
     nbytes: int
     read_rows: Callable[[int, int], NDArray[np.float32]]
     raw_rows: Callable[[int, int], NDArray[np.uint8]]
+    input_scales: Callable[[], tuple[float, ...]] | None = None
 
     @property
     def columns(self) -> int:

@@ -20,6 +20,7 @@ class DecodedTensor:
         format: what `rows` gives, F32.
         label: what it is stored in (`INT4_G128`).
         stored_bytes: bytes of the module's tensors, scales and all.
+        input_scale: → the stored scale of static activations; None where they have none.
     """
 
     format = "F32"
@@ -28,7 +29,7 @@ class DecodedTensor:
         self.name, self.shape = f"{module.name}.weight", module.shape
         self.label, self.stored_bytes = module.scheme.label, module.nbytes
         self.row_count, self.row_bytes = module.shape[0], 4 * module.shape[1]
-        self._read_rows = module.read_rows
+        self._read_rows, self.input_scale = module.read_rows, module.input_scale
 
     source: Source
     """The file of its first tensor, for messages."""

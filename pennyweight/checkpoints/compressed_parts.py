@@ -5,6 +5,7 @@ the one that the module's own tensors bear out is taken; a module that several w
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -173,10 +174,15 @@ def _float_module(
             format="FP8_E4M3",
             codes=weight.rows(start, stop),
             scale=numbers(scale) if per_tensor else numbers(scale, start, stop),
-            input_scale=None if inputs is None else float(numbers(inputs)[0, 0]),
+            input_scale=None if inputs is None else _input_scale(inputs),
         )
 
-    return _module(name, scheme, weight.shape, (weight, scale, *([inputs] if inputs else [])), codes)
+    module = _module(name, scheme, weight.shape, (weight, scale, *([inputs] if inputs else [])), codes)
+    return module if inputs is None else replace(module, input_scale=partial(_input_scale, inputs))
+
+
+def _input_scale(stored: StoredTensor) -> float:
+    return float(numbers(stored)[0, 0])
 
 
 def _module(name: str, scheme: Scheme, shape: Any, tensors: tuple[StoredTensor, ...], codes: Any) -> PackedModule:

@@ -119,7 +119,11 @@ def _canonical(
     if packed:
         read = rows.reordered_heads(read, head_length) if head_length else read
         nbytes = sum(tensor.stored_bytes for tensor in packed)
-        return replace(rows.lazy_matrix(name, shape, "F32", read), format=packed[0].label, nbytes=nbytes)
+        whole = replace(rows.lazy_matrix(name, shape, "F32", read), format=packed[0].label, nbytes=nbytes)
+        scales = [tensor.input_scale for tensor in packed if tensor.input_scale]
+        if len(scales) < len(packed):
+            return whole
+        return replace(whole, input_scales=lambda: tuple(scale() for scale in scales))
     if len(shape) == 1 or rule.float32:
         return rows.lazy_float32(name, shape, found[0].format, read, head_length)
     if head_length:

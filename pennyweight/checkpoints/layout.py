@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from pennyweight.containers.tensor import StoredTensor, TensorInfo
 from pennyweight.core.errors import BadRequest
 from pennyweight.formats.base import BlockFormat
 
-_FORMATS = {"<f2": "F16", "<f4": "F32", "<i4": "I32", "<i8": "I64", "|i1": "I8"}
+_FORMATS = {"<f2": "F16", "<f4": "F32", "<i2": "I16", "<i4": "I32", "<i8": "I64", "|i1": "I8"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class PackedModule:
         codes: (start, stop) → codes of these rows. Safe from several threads. Raises: UnsupportedModel where the codes
             cannot be expressed so (columns grouped by act-order), FormatError for contents that cannot be.
         read_rows: (start, stop) → float32 (stop − start, columns); can read more than `codes` can express.
+        input_scale: → the stored scale of static activations; None where they have none.
     """
 
     name: str
@@ -54,6 +56,7 @@ class PackedModule:
     tensors: tuple[StoredTensor, ...]
     codes: Callable[[int, int], Codes]
     read_rows: Callable[[int, int], NDArray[np.float32]]
+    input_scale: Callable[[], float] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -119,7 +122,7 @@ def packed(suffix: str, array: NDArray[Any], format: BlockFormat | None = None) 
     """An array as a stored tensor; `format` where its dtype does not say it (uint8 that are FP8 numbers)."""
     array = np.ascontiguousarray(array)
     format = format or formats.get(_FORMATS[array.dtype.str])
-    rows = array.reshape(-1, array.shape[-1] if array.ndim else 1)
+    rows = array.reshape(prod(array.shape[:-1]), array.shape[-1] if array.ndim else 1)
     return PackedTensor(suffix=suffix, shape=array.shape, format=format, data=rows.view(np.uint8))
 
 

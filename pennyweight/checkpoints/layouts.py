@@ -9,9 +9,10 @@ from pennyweight.checkpoints.compressed_tensors import FLOAT_QUANTIZED, INT_QUAN
 from pennyweight.checkpoints.gptq import GPTQ, GPTQ_V2
 from pennyweight.checkpoints.layout import Layout
 from pennyweight.checkpoints.spqr import SPQR
+from pennyweight.checkpoints.spqr_dense import METHOD, SPQR_DENSE
 from pennyweight.core.errors import UnknownName, UnsupportedModel
 
-ALL = (GPTQ, GPTQ_V2, AWQ, PACK_QUANTIZED, INT_QUANTIZED, FLOAT_QUANTIZED, BITSANDBYTES, SPQR)
+ALL = (GPTQ, GPTQ_V2, AWQ, PACK_QUANTIZED, INT_QUANTIZED, FLOAT_QUANTIZED, BITSANDBYTES, SPQR, SPQR_DENSE)
 
 _BY_METHOD = {
     "gptq": GPTQ,
@@ -19,6 +20,7 @@ _BY_METHOD = {
     "compressed-tensors": PACK_QUANTIZED,
     "bitsandbytes": BITSANDBYTES,
     "spqr": SPQR,
+    METHOD: SPQR_DENSE,
 }
 """`quant_method` → the layout that reads it; one reader serves both versions of GPTQ, and all of compressed-tensors."""
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pennyweight.formats.codes import Float8Codes, IntegerCodes
-from pennyweight.formats.spqr_codes import SpQRCodes
+from pennyweight.formats.spqr_codes import SPQR_TILE, SpQRCodes
 
 Codes = IntegerCodes | Float8Codes | SpQRCodes
 """What a layout can be given; GGUF's blocks go into GGUF."""
@@ -40,11 +40,13 @@ class Scheme:
 
     @property
     def label(self) -> str:
-        """As `inspect` shows it: `INT4_G128`, `INT3_G64_ASYM`, `INT8`, `FP8_E4M3`, `SPQR3`."""
+        """As `inspect` shows it: `INT4_G128`, `INT3_G64_ASYM`, `INT8`, `FP8_E4M3`, `SPQR3`, `SPQR3_G32`."""
         if self.kind is Kind.INTEGER:
             group = f"_G{self.group_size}" if self.group_size else ""
             return f"INT{self.bits}{group}" + ("" if self.symmetric else "_ASYM")
-        return "FP8_E4M3" if self.kind is Kind.FLOAT8 else f"SPQR{self.bits}"
+        if self.kind is Kind.FLOAT8:
+            return "FP8_E4M3"
+        return f"SPQR{self.bits}" + ("" if self.group_size == SPQR_TILE else f"_G{self.group_size}")
 
 
 def scheme_of(codes: Codes) -> Scheme:
@@ -57,4 +59,4 @@ def scheme_of(codes: Codes) -> Scheme:
         static = codes.input_scale is not None
         per_tensor = codes.scale.shape[0] == 1 and codes.codes.shape[0] > 1
         return Scheme(kind=Kind.FLOAT8, bits=8, per_tensor=per_tensor, static_input=static)
-    return Scheme(kind=Kind.SPQR, bits=3, group_size=16, symmetric=False)
+    return Scheme(kind=Kind.SPQR, bits=3, group_size=codes.group_size, symmetric=False)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from pennyweight.checkpoints.configuration import choice
 from pennyweight.checkpoints.layout import Inventory, Layout, PackedModule, PackedTensor, packed
 from pennyweight.checkpoints.scheme import Codes, Kind, Scheme
-from pennyweight.checkpoints.stored import aligned, modules_with, part, require_shape
+from pennyweight.checkpoints.stored import aligned, modules_with, part, require_shape, stretch
 from pennyweight.containers.tensor import StoredTensor
 from pennyweight.core.errors import BadRequest, FormatError, UnsupportedModel
 from pennyweight.formats.spqr_codes import SPQR_TILE as TILE
@@ -45,6 +45,8 @@ def refusal(scheme: Scheme, rows: int, columns: int) -> str | None:
     """See `Layout.refusal`."""
     if scheme.kind is not Kind.SPQR:
         return f"SpQR files hold SpQR's two-level codes, not {scheme.label}"
+    if scheme.group_size != TILE:
+        return f"SpQR's published layout has groups of {TILE}, not {scheme.label}; spqr-dense has others"
     if rows % TILE or columns % TILE or columns > 1 << 16:
         return f"SpQR wants rows and columns in multiples of {TILE}, of at most 65,536 columns, got {rows} × {columns}"
     return None
@@ -132,7 +134,7 @@ def _codes(
     columns, count = order.shape[0] * 2, stop - start
     if not np.array_equal(order.rows(0, 1).view("<u2")[0], np.arange(columns)):
         raise UnsupportedModel(f"{name}: its columns are reordered (in_perm), which is not read here")
-    words = _slab(dense, "<u8", start * columns // TILE, stop * columns // TILE)
+    words = stretch(dense, "<u8", start * columns // TILE, stop * columns // TILE)
     words = words.reshape(count // TILE, columns // TILE, TILE)
     shifts = np.arange(0, _FRAGMENT, BITS, dtype=np.uint64)
     numbers = (words[..., None] >> shifts & _MASK).astype(np.uint8).transpose(0, 2, 1, 3)
@@ -155,10 +157,10 @@ def _outliers(
     name: str, offsets: StoredTensor, values: StoredTensor, columns: int, start: int, stop: int
 ) -> dict[str, Any]:
     """Outliers of some rows, their values still without what the codes give. Raises: FormatError."""
-    begins = _slab(offsets, "<i4", start, stop + 1).astype(np.int64)
+    begins = stretch(offsets, "<i4", start, stop + 1).astype(np.int64)
     if begins[0] < 0 or (np.diff(begins) < 0).any() or begins[-1] > values.shape[0]:
         raise FormatError(f"{name}: row_offsets do not rise from 0 to the {values.shape[0]} outliers")
-    words = _slab(values, "<u4", int(begins[0]), int(begins[-1]))
+    words = stretch(values, "<u4", int(begins[0]), int(begins[-1]))
     found = (words & 0xFFFF).astype(np.int32)
     if found.size and found.max() >= columns:
         raise FormatError(f"{name}: an outlier is in column {found.max()} of {columns}")
@@ -167,14 +169,6 @@ def _outliers(
         "outlier_columns": found,
         "outlier_values": (words >> 16).astype(np.uint16).view(np.float16).astype(np.float32),
     }
-
-
-def _slab(tensor: StoredTensor, dtype: str, start: int, stop: int) -> NDArray[Any]:
-    """Numbers [start, stop) of a tensor of one dimension."""
-    out = np.empty(stop - start, dtype)
-    if out.size:
-        tensor.source.read_into(tensor.offset + start * out.itemsize, out.view(np.uint8).data)
-    return out
 
 
 SPQR = Layout(

@@ -65,6 +65,14 @@ def column_slab(tensor: StoredTensor, dtype: str, start: int, stop: int) -> NDAr
     return out.view(dtype)
 
 
+def stretch(tensor: StoredTensor, dtype: str, start: int, stop: int) -> NDArray[Any]:
+    """Numbers [start, stop) of a tensor of one dimension, which must have them."""
+    out = np.empty(stop - start, dtype)
+    if out.size:
+        tensor.source.read_into(tensor.offset + start * out.itemsize, out.view(np.uint8).data)
+    return out
+
+
 def aligned(read: Callable[[int, int], NDArray[Any]], rows: int, step: int) -> Callable[[int, int], NDArray[Any]]:
     """A reader of any rows, from one of rows in multiples of `step` (its last slab may be shorter)."""
 

@@ -62,7 +62,10 @@ def quantize(
     ] = None,
     text: Annotated[
         str | None,
-        typer.Option(metavar="F", help="What a recipe calibrates on: a file, or `self`: the model writes it."),
+        typer.Option(
+            metavar="F",
+            help="What a recipe calibrates on: a file; wikitext-2 or c4, their training part; `self`, what it writes.",
+        ),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Chunks of the calibration text.")] = 128,
     sample_length: Annotated[str, typer.Option(metavar="TOKENS", help="Tokens of one of them.")] = "512",

@@ -1,16 +1,21 @@
-"""Texts to evaluate on: a file, or `wikitext-2` and `c4` by name through the `datasets` library when online.
+"""Texts to evaluate or calibrate on: a file, or `wikitext-2` and `c4` by name through `datasets` when online.
 
+    to evaluate on
     wikitext-2   Salesforce/wikitext, wikitext-2-raw-v1, split test: all rows, joined by "\\n\\n"
     c4           allenai/c4, the first English validation shard: its first 1100 documents, joined by " "
+    to calibrate on
+    wikitext-2   the same set's split train, all rows, joined by "\\n\\n"
+    c4           the first English training shard: its first 2000 documents, joined by " "
 
-Both are what GPTQ's evaluation reads (its `wikitext2` and `c4-new`), and most papers after it. llama.cpp's own figures
-are on the file `wiki.test.raw`: the same lines without the blank ones that the join adds, so another perplexity.
+Both are what GPTQ reads (its `wikitext2` and `c4-new`), and most papers after it; a set's training part never meets its
+test. llama.cpp's own figures are on the file `wiki.test.raw`: the same lines without the blank ones that the join adds,
+so another perplexity. GPTQ draws its calibration documents from all of the shard; here `--seed` draws chunks of 2000.
 
 Source: GPTQ's `datautils.py` `get_wikitext2`, `get_c4_new`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -62,27 +67,48 @@ C4 = NamedText(
     between=" ",
     protocol="allenai/c4, en/c4-validation.00000-of-00008, first 1100 documents joined by a space",
 )
+WIKITEXT_2_TRAIN = replace(
+    WIKITEXT_2,
+    options=(("split", "train"),),
+    protocol='Salesforce/wikitext, wikitext-2-raw-v1, split train, all rows joined by "\\n\\n"',
+)
+C4_TRAIN = replace(
+    C4,
+    options=(
+        ("data_files", {"train": "en/c4-train.00000-of-01024.json.gz"}),
+        ("split", "train"),
+        ("streaming", True),
+    ),
+    documents=2000,
+    protocol="allenai/c4, en/c4-train.00000-of-01024, first 2000 documents joined by a space",
+)
 NAMED = (WIKITEXT_2, C4)
+CALIBRATION = (WIKITEXT_2_TRAIN, C4_TRAIN)
 
 
-def text_bytes(text: str | Path) -> bytes:
-    """The bytes to score: of the file `text`, or of the text of that name. A file of that name wins.
+def text_bytes(text: str | Path, named: tuple[NamedText, ...] = NAMED) -> bytes:
+    """The bytes of the file `text`, or of the text of that name among `named`. A file of that name wins.
 
     Raises:
         BadRequest: a file that cannot be read, a text that cannot be fetched, or one that is empty.
         Missing: a named text without `datasets`.
     """
-    named = next((known for known in NAMED if known.name == str(text)), None)
-    data = read_text(Path(text)) if named is None or Path(text).is_file() else _fetch(named)
+    known = _known(text, named)
+    data = _fetch(known) if known else read_text(Path(text))
     if not data:
         raise BadRequest(f"{text} is empty; a text of at least two chunks of tokens is wanted")
     return data
 
 
-def text_name(text: str | Path) -> str:
+def text_name(text: str | Path, named: tuple[NamedText, ...] = NAMED) -> str:
     """What the text is, for a report: a named text's protocol, or the path as it was written."""
-    named = next((known for known in NAMED if known.name == str(text)), None)
-    return str(text) if named is None or Path(text).is_file() else named.protocol
+    known = _known(text, named)
+    return known.protocol if known else str(text)
+
+
+def _known(text: str | Path, named: tuple[NamedText, ...]) -> NamedText | None:
+    """The named text that is meant; None where a file is."""
+    return None if Path(text).is_file() else next((known for known in named if known.name == str(text)), None)
 
 
 def _fetch(named: NamedText) -> bytes:

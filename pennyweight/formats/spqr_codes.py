@@ -1,6 +1,6 @@
 """What SpQR makes of a matrix: 3-bit codes, whose scales and zero points are 3-bit codes themselves, and outliers.
 
-With g = j // 16 and r = i // 16, all products float32:
+With g = j // group_size and r = i // 16, all products float32:
 
     scale[i, g] = second[r, g, 0] · (scale_codes[i, g] − second[r, g, 1])
     zero[i, g]  = second[r, g, 2] · (zero_codes[i, g] − second[r, g, 3])
@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPQR_TILE = 16
-"""Columns that share a scale; and rows whose scales share a second-order one."""
+"""Rows whose scales share a second-order one; and the columns that share a scale, in the published layout."""
 
 _WORD_BITS = 64  # a row of a tile: 16 codes, two codes of its own, its part of the second-order numbers, 2 unused bits
-_OUTLIER_BITS = 32
+_OUTLIER_BITS, _COUNT_BITS = 32, 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,8 @@ class SpQRCodes:
 
     Attributes:
         codes: uint8 (rows, columns), 0 to 7; rows and columns in multiples of 16.
-        scale_codes, zero_codes: uint8 (rows, columns / 16), 0 to 7.
-        second: float32 (rows / 16, columns / 16, 4): scale and zero point of the scales, then of the zero points; each
+        scale_codes, zero_codes: uint8 (rows, groups), 0 to 7.
+        second: float32 (rows / 16, groups, 4): scale and zero point of the scales, then of the zero points; each
             exactly a float16.
         outlier_offsets: int64 (rows + 1,), where each row's outliers begin.
         outlier_columns: int32 (outliers,), rising within a row.
@@ -44,12 +44,17 @@ class SpQRCodes:
     outlier_columns: NDArray[np.int32]
     outlier_values: NDArray[np.float32]
 
+    @property
+    def group_size(self) -> int:
+        """Columns that share a scale."""
+        return self.codes.shape[1] // self.scale_codes.shape[1]
+
     def decode_dense(self) -> NDArray[Any]:
         """The weights without outliers, float32 (rows, columns)."""
         second = np.repeat(self.second, SPQR_TILE, axis=0)
         scale = second[..., 0] * (self.scale_codes.astype(np.float32) - second[..., 1])
         zero = second[..., 2] * (self.zero_codes.astype(np.float32) - second[..., 3])
-        scale, zero = (np.repeat(values, SPQR_TILE, axis=1) for values in (scale, zero))
+        scale, zero = (np.repeat(values, self.group_size, axis=1) for values in (scale, zero))
         return scale * (self.codes.astype(np.float32) - zero)
 
     def decode(self) -> NDArray[Any]:
@@ -64,3 +69,9 @@ class SpQRCodes:
         """Bits of SpQR's own layout: a 64-bit word for 16 weights, 32 bits an outlier and a row's beginning."""
         words = self.codes.size // SPQR_TILE * _WORD_BITS
         return words + _OUTLIER_BITS * (self.outlier_values.size + self.outlier_offsets.size)
+
+
+def dense_bits(rows: int, columns: int, group_size: int, outliers: int) -> int:
+    """Bits of the layout without padding (`checkpoints.spqr_dense`): codes, group codes, second order, outliers."""
+    groups = rows * columns // group_size
+    return 3 * rows * columns + (6 + 64 // SPQR_TILE) * groups + _OUTLIER_BITS * outliers + _COUNT_BITS * rows

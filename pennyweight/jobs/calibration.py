@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pennyweight.checkpoints.open import open_checkpoint
 from pennyweight.core.progress import progress_bar
-from pennyweight.evaluation.texts import text_bytes
+from pennyweight.evaluation.texts import CALIBRATION, text_bytes, text_name
 from pennyweight.jobs.runnable import runnable
 from pennyweight.models.embedded import SURVEY
 from pennyweight.pipeline.calibration import (
@@ -37,12 +37,12 @@ def calibrate(
             progress_bar("writing samples", options.samples, "samples") as advance,
         ):
             return from_model(loaded, options, threads=threads, advance=advance)
-    data = text_bytes(text)
+    data = text_bytes(text, CALIBRATION)
     for name, kept in (("the text", held_back), ("the embedded model's survey", SURVEY.read_bytes())):
         if kept is not None:
             require_held_back(data, kept, name)
     tokens = tokens_of(open_checkpoint(model))
-    return from_text(tokens.tokenize(data), tokens.bos, str(text), options)
+    return from_text(tokens.tokenize(data), tokens.bos, text_name(text, CALIBRATION), options)
 
 
 def is_self(text: str | Path) -> bool:

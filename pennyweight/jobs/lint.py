@@ -67,6 +67,7 @@ def _directory(found: Directory, ranks: int, everything: bool) -> LintResult:
         *packing.zero_points(found),
         *packing.act_order(found),
         *packing.packing_era(found),
+        *packing.static_inputs(found),
         *packing.transforms(found),
         *packing.tensor_parallel(found, ranks),
         *_values(values.float_tensors(found.stored), everything),

@@ -10,6 +10,7 @@ from pennyweight.checkpoints.layout import Layout
 from pennyweight.checkpoints.open import open_checkpoint
 from pennyweight.core.errors import BadRequest
 from pennyweight.jobs.recipe_gguf import Written
+from pennyweight.methods.fp8 import with_one_input_scale
 from pennyweight.models.config import ModelConfig
 from pennyweight.models.linears import block_linears
 from pennyweight.pipeline.blocks import quantize_blocks, round_blocks
@@ -54,6 +55,8 @@ class DirectoryRun:
         shapes = {tensor.name: tensor.shape for tensor in self._checkpoint.tensors}
         for name in run.codes:
             matrices = run.matrices(name)
+            if self._recipe.static_inputs:
+                matrices = with_one_input_scale(name, matrices)
             for expert, codes in enumerate(matrices):
                 writer.write(name, codes, expert if len(shapes[name]) == 3 else None, stored_order=stored_order)
         for name in run.floats:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pennyweight.core.errors import BadRequest
-from pennyweight.evaluation.texts import text_bytes
+from pennyweight.evaluation.texts import CALIBRATION, text_bytes
 from pennyweight.jobs.calibration import is_self
 from pennyweight.jobs.level import GGUF, Level, Made
 from pennyweight.jobs.recipe import RecipeOptions, quantize_recipe
@@ -36,5 +36,5 @@ def recipe_level(model: str, recipe: str, options: RecipeOptions, evaluation_tex
 def _key(options: RecipeOptions) -> str:
     """What a calibrated level's weights depend on beside model and recipe."""
     assert options.text is not None
-    text = SELF if is_self(options.text) else text_hash(text_bytes(options.text))
+    text = SELF if is_self(options.text) else text_hash(text_bytes(options.text, CALIBRATION))
     return f"{text} {options.calibration} {options.true_sequential} {options.device}"

@@ -14,7 +14,10 @@ Source: Frantar et al., GPTQ (arXiv 2210.17323), algorithm 1; the identity is ou
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pennyweight.core.errors import BadWeights
+from pennyweight.core.parallel import default_threads, each_in_threads
 from pennyweight.methods.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 DAMP_AGAIN, LARGEST_DAMP = 10.0, 1.0
 """Where the decomposition fails, damping is multiplied by the first until it passes the second."""
+
+SLABS = 8
+"""Of a Hessian's rows for each thread: they lengthen towards the diagonal's end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +69,8 @@ def factor(statistics: Statistics, damp: float, act_order: bool) -> Factor:
         else torch.arange(len(diagonal), device=diagonal.device)
     )
     backwards = order.flip(0)
-    hessian = statistics.hessian
-    # Row after row and then column after column: half the time of one indexing by both.
-    turned = hessian.index_select(0, backwards).index_select(1, backwards) if act_order else hessian.flip(0, 1)
-    lower, damp = decompose(turned.mul_(2.0 / statistics.tokens), dead[backwards], damp, statistics.name)
+    turned = _turned(statistics.hessian, backwards, 2.0 / statistics.tokens)
+    lower, damp = decompose(turned, dead[backwards], damp, statistics.name)
     diagonal = lower.diagonal().flip(0)
     below = (lower / lower.diagonal()).flip(0, 1).T.contiguous()
     curvature = torch.where(dead[order], 0.0, diagonal * diagonal / 2)
@@ -78,6 +82,25 @@ def factor(statistics: Statistics, damp: float, act_order: bool) -> Factor:
         damp=damp,
         dead_columns=int(dead.sum().item()),
     )
+
+
+def _turned(hessian: "torch.Tensor", order: "torch.Tensor", scale: float) -> "torch.Tensor":
+    """Rows and columns of the Hessian in `order`, times `scale`; above the diagonal nothing that is to be read."""
+    import torch
+
+    if hessian.device.type != "cpu":
+        return hessian.index_select(0, order).index_select(1, order).mul_(scale)
+    from pennyweight.kernels.columns import turn_square
+
+    square, columns = np.ascontiguousarray(hessian.numpy()), order.numpy()
+    turned = torch.zeros(square.shape)
+    size = max(1, len(columns) // (SLABS * default_threads()))
+
+    def turn(start: int) -> None:
+        turn_square(square, columns, np.float32(scale), turned.numpy()[start : start + size], start)
+
+    each_in_threads(turn, range(0, len(columns), size), default_threads())
+    return turned
 
 
 def decompose(hessian: "torch.Tensor", dead: "torch.Tensor", damp: float, name: str) -> "tuple[torch.Tensor, float]":

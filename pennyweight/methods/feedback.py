@@ -38,9 +38,8 @@ class Rows:
     def __init__(self, weight: "torch.Tensor", factor: Factor, grid: Grid, lazy_columns: int) -> None:
         self.count, self.columns = weight.shape
         self._grid, self._lazy = grid, lazy_columns
-        self._order = factor.order if factor.act_order else None
-        self._weight = _tiles(weight, self._order)
-        self._target = self._weight.copy()
+        self._order = factor.order.numpy()
+        self._weight, self._target = self._laid(weight)
         self._delta = np.zeros_like(self._weight)
         self._codes = np.zeros(self._weight.shape, np.uint8)
         self._loss = np.zeros((len(self._weight), 1, LANES), np.float32)
@@ -55,7 +54,7 @@ class Rows:
         def bring(tiles: slice) -> None:
             bring_up_to_date(self._target[tiles], self._delta[tiles], self._below, start, stop, 0)
 
-        each_in_threads(bring, self._slabs(), default_threads())
+        each_in_threads(bring, _slabs(len(self._weight)), default_threads())
         self._reached = start
         return _rows(self._target[:, start:stop], self.count)
 
@@ -71,27 +70,47 @@ class Rows:
             numbers = (step[tiles], zero[tiles], minimum[tiles])
             round_columns(*of_rows, self._below, self._curvature, group, numbers, self._levels, span)
 
-        each_in_threads(work, self._slabs(), default_threads())
+        each_in_threads(work, _slabs(len(self._weight)), default_threads())
 
     def codes(self) -> Codes:
         """uint8 (rows, columns), in the stored order."""
-        return _rows(self._codes, self.count, self._order)
+        return self._stored(self._codes)
 
     def decoded(self) -> "torch.Tensor":
         """What the codes stand for, float32 (rows, columns), in the stored order, on the weight's device."""
         import torch
 
-        return torch.from_numpy(_rows(self._weight, self.count, self._order))
+        return torch.from_numpy(self._stored(self._weight))
 
     @property
     def loss(self) -> float:
         """Σ (w' − q)² · curvature over all weights."""
         return float(_rows(self._loss, self.count).sum(dtype=np.float64))
 
-    def _slabs(self) -> list[slice]:
-        tiles = len(self._weight)
-        size = max(1, min(SLAB, -(-tiles // default_threads())))
-        return [slice(i, min(i + size, tiles)) for i in range(0, tiles, size)]
+    def _laid(self, weight: "torch.Tensor") -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The weight as tiles, columns in the order of processing, twice."""
+        from pennyweight.kernels.columns import to_tiles
+
+        rows, shape = np.ascontiguousarray(weight.numpy()), (-(-self.count // LANES), self.columns, LANES)
+        laid, copy = np.empty(shape, np.float32), np.empty(shape, np.float32)
+
+        def lay(tiles: slice) -> None:
+            to_tiles(rows[_rows_of(tiles)], self._order, laid[tiles], copy[tiles])
+
+        each_in_threads(lay, _slabs(len(laid)), default_threads())
+        return laid, copy
+
+    def _stored(self, tiles: NDArray[Any]) -> NDArray[Any]:
+        """(tiles, columns, 16) → (rows, columns) in the stored order."""
+        from pennyweight.kernels.columns import from_tiles
+
+        rows = np.empty((self.count, self.columns), tiles.dtype)
+
+        def put(part: slice) -> None:
+            from_tiles(tiles[part], self._order, rows[_rows_of(part)])
+
+        each_in_threads(put, _slabs(len(tiles)), default_threads())
+        return rows
 
 
 def round_with_feedback(
@@ -129,25 +148,25 @@ def _levels(grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.float32], np.fl
     return grid.levels.thresholds.astype(np.float32), grid.levels.values.astype(np.float32), np.float32(grid.top)
 
 
-def _tiles(matrix: Any, order: "torch.Tensor | None" = None) -> NDArray[np.float32]:
-    """(rows, columns) → (tiles, columns, 16), the last tile filled up with zeros; columns in `order`; a copy."""
-    import torch
+def _slabs(tiles: int) -> list[slice]:
+    """Runs of tiles, one for a thread at a time."""
+    size = max(1, min(SLAB, -(-tiles // default_threads())))
+    return [slice(i, min(i + size, tiles)) for i in range(0, tiles, size)]
 
-    matrix = torch.as_tensor(matrix)
+
+def _rows_of(tiles: slice) -> slice:
+    """The rows that tiles hold; past the last one there may be none."""
+    return slice(tiles.start * LANES, tiles.stop * LANES)
+
+
+def _tiles(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(rows, columns) → (tiles, columns, 16), the last tile filled up with zeros."""
     rows, columns = matrix.shape
     tiles = -(-rows // LANES)
-    if rows % LANES:
-        matrix = torch.nn.functional.pad(matrix, (0, 0, 0, tiles * LANES - rows))
-    laid = matrix.reshape(tiles, LANES, columns).permute(0, 2, 1).contiguous()
-    # Sixteen numbers move together here; in rows each would move alone.
-    return (laid if order is None else laid.index_select(1, order)).numpy()
+    padded = np.pad(matrix, ((0, tiles * LANES - rows), (0, 0)))
+    return np.ascontiguousarray(padded.reshape(tiles, LANES, columns).swapaxes(1, 2))
 
 
-def _rows(tiles: NDArray[Any], count: int, order: "torch.Tensor | None" = None) -> Any:
-    """(tiles, columns, 16) → (rows, columns), columns back from `order`."""
-    import torch
-
-    lanes = torch.from_numpy(np.ascontiguousarray(tiles))
-    if order is not None:
-        lanes = lanes.index_select(1, order.argsort())
-    return lanes.permute(0, 2, 1).reshape(-1, tiles.shape[1])[:count].contiguous().numpy()
+def _rows(tiles: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """(tiles, columns, 16) → (rows, columns)."""
+    return np.ascontiguousarray(tiles.swapaxes(1, 2).reshape(-1, tiles.shape[1])[:count])

@@ -3,6 +3,7 @@
 Source: compressed-tensors `float-quantized`; a static input scale is max|x| / 448 over calibration tokens.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -40,3 +41,19 @@ def quantize_weight(
     assert isinstance(result.codes, Float8Codes)
     scale = float(seen.absolute_maximum.max()) / FP8_TOP
     return replace(result, codes=replace(result.codes, input_scale=scale or 1.0))
+
+
+def with_one_input_scale(name: str, experts: Sequence[Float8Codes]) -> tuple[Float8Codes, ...]:
+    """The same codes with the largest of the experts' input scales, which serves one that saw too few tokens too.
+
+    Runtimes multiply all experts of a layer in one call, and take one scale for it. One matrix is its own largest.
+
+    Source: vLLM `CompressedTensorsW8A8Fp8MoEMethod.process_weights_after_loading` (`w13_input_scale.max()`).
+    Raises: BadRequest where no expert saw any token.
+    """
+    scales = [codes.input_scale for codes in experts if codes.input_scale is not None]
+    if not scales:
+        raise BadRequest(
+            f"{name}: no calibration token reached it, so its inputs have no scale; take more samples, or fp8"
+        )
+    return tuple(replace(codes, input_scale=max(scales)) for codes in experts)

@@ -75,6 +75,8 @@ def directory_rounding(recipe: Recipe) -> Rounding:
     """How every matrix is rounded for a checkpoint directory."""
     if recipe.method == "llm_int8":
         return _plain("llm_int8", grids.get("INT8"), llm_int8.quantize_weight)
+    if recipe.static_inputs:
+        return _fp8_static()
     if recipe.method == "fp8":
         return _plain("fp8", grids.get("FP8_E4M3"), fp8.quantize_weight)
     if recipe.method == "spqr":
@@ -86,6 +88,25 @@ def directory_rounding(recipe: Recipe) -> Rounding:
     if "awq" in recipe.transforms:
         return Rounding(method="rtn", grid=grid, round=_searched(grid), needs_statistics=True, starved=_nearest(grid))
     return _plain("rtn", grid, rtn.quantize_weight)
+
+
+def _fp8_static() -> Rounding:
+    grid = grids.get("FP8_E4M3")
+
+    def round(weight: "torch.Tensor", statistics: Statistics | None) -> Quantized:
+        return fp8.quantize_weight(weight, statistics, grid, fp8.Fp8Config(static_input=True))
+
+    def starved(weight: "torch.Tensor", statistics: Statistics | None) -> Quantized:
+        return fp8.quantize_weight(weight, None, grid)
+
+    return Rounding(
+        method="fp8",
+        grid=grid,
+        round=round,
+        needs_statistics=True,
+        starved=starved,
+        starved_method="fp8 with the other experts' input scale",
+    )
 
 
 def _plain(

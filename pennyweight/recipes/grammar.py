@@ -12,6 +12,7 @@
                 INT4, INT4_G128, INT3_G64  integers, one scale a row or a group; with zero points: INT4_G128_ASYM
                 W8A8, W4A8_G128            the same with activations rounded to 8 bits token by token
                 3                          spqr's bits; `spqr` alone means 3
+                static                     fp8's activations: one scale a layer, from calibration; else one a token
 
 Names are case-blind. `awq:INT4_G128` is short for `awq+rtn:INT4_G128`. `str(recipe)` is the canonical spelling and
 parses to the same recipe. What makes no sense is refused with the reason, before any weight is read.
@@ -78,6 +79,7 @@ class Recipe:
         file_type: the GGUF to write; None for a checkpoint directory.
         integer: the grid, where codes are integers; None with a file type, `fp8`, `spqr` and `llm_int8`.
         bits: of a weight in `spqr`.
+        static_inputs: activations of `fp8` have one stored scale a layer.
         kv: how cached keys and values are to be stored when the result runs; None for as the runtime likes.
     """
 
@@ -86,17 +88,19 @@ class Recipe:
     file_type: FileType | None = None
     integer: IntegerTarget | None = None
     bits: int | None = None
+    static_inputs: bool = False
     kv: str | None = None
 
     def __str__(self) -> str:
         target = self.file_type.name if self.file_type else self.integer or self.bits
+        target = STATIC if self.static_inputs else target
         head = "+".join((*self.transforms, self.method))
         return head + (f":{target}" if target else "") + (f"/kv={self.kv}" if self.kv else "")
 
     @property
     def needs_calibration(self) -> bool:
         """Whether anything looks at activations; round-to-nearest and dynamic FP8 do not."""
-        return bool(self.transforms) or self.method in (*FEEDBACK, "imatrix", "spqr")
+        return bool(self.transforms) or self.static_inputs or self.method in (*FEEDBACK, "imatrix", "spqr")
 
 
 def parse_recipe(text: str) -> Recipe:
@@ -141,9 +145,10 @@ def _with_target(method: str, transforms: tuple[str, ...], target: str, kv: str 
     if method == "spqr":
         return Recipe(method=method, transforms=transforms, bits=_spqr_bits(target), kv=kv)
     if method in ("fp8", "llm_int8"):
-        if target and target.upper() not in _OWN_TARGET[method]:
+        static = method == "fp8" and target.lower() == STATIC
+        if target and not static and target.upper() not in _OWN_TARGET[method]:
             raise BadRequest(f"{method} has a grid of its own; leave {target!r} out")
-        return Recipe(method=method, transforms=transforms, kv=kv)
+        return Recipe(method=method, transforms=transforms, static_inputs=static, kv=kv)
     if not target:
         raise BadRequest(f"{method} needs a target: a file type ({method}:Q3_K_S) or a grid ({method}:INT4_G128)")
     integer = _integer(target)
@@ -151,6 +156,7 @@ def _with_target(method: str, transforms: tuple[str, ...], target: str, kv: str 
     return Recipe(method=method, transforms=transforms, file_type=file_type, integer=integer, kv=kv)
 
 
+STATIC = "static"
 _OWN_TARGET = {"fp8": ("FP8", "FP8_E4M3"), "llm_int8": ("INT8", "W8A8")}
 
 

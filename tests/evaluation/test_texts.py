@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pennyweight.core.errors import BadRequest, Missing
-from pennyweight.evaluation.texts import text_bytes, text_name
+from pennyweight.evaluation.texts import CALIBRATION, NAMED, text_bytes, text_name
 
 
 class FakeDatasets(SimpleNamespace):
@@ -66,6 +66,19 @@ def test_c4_is_the_first_1100_documents_of_a_shard_that_is_streamed(monkeypatch:
     assert options["streaming"] is True
     assert options["data_files"] == {"validation": "en/c4-validation.00000-of-00008.json.gz"}
     assert "1100 documents" in text_name("c4")
+
+
+def test_a_calibration_text_is_the_training_part_of_a_set_and_shares_no_split_with_its_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = installed(monkeypatch, [{"text": f"row {i}"} for i in range(3000)])
+    for name, documents in (("wikitext-2", 3000), ("c4", 2000)):
+        assert text_bytes(name, CALIBRATION).endswith(f"row {documents - 1}".encode())
+        assert "train" in text_name(name, CALIBRATION)
+        assert text_name(name, CALIBRATION) != text_name(name)
+    assert [options["split"] for _, options in module.asked] == ["train", "train"]
+    assert module.asked[1][1]["data_files"] == {"train": "en/c4-train.00000-of-01024.json.gz"}
+    assert {known.name for known in CALIBRATION} == {known.name for known in NAMED}
 
 
 def test_without_datasets_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,27 @@ def test_act_order_and_groups_that_do_not_exist(tmp_path: Path) -> None:
     assert next(s.loads for s in result.runtimes if s.runtime == "vLLM") == "no"
 
 
+@pytest.mark.torch
+def test_static_activations_are_held_against_their_scales(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file  # NumPy has no E4M3
+
+    directory = made(tmp_path, "float-quantized", Wish(per_tensor=True, input_scale=0.03125))
+    assert lint(str(directory)).sound
+    said = json.loads((directory / "config.json").read_text())["quantization_config"]["config_groups"]["group_0"]
+    dynamic = {
+        "group_0": said | {"input_activations": said["input_activations"] | {"dynamic": True, "strategy": "token"}}
+    }
+    unread = lint(str(edit_config(directory, config_groups=dynamic)))
+    assert "14 modules have an input_scale that nobody reads" in found(unread, "static activations", "warning")
+    edit_config(directory, config_groups={"group_0": said})
+    stored = load_file(directory / "model.safetensors")
+    del stored[f"{UP}.input_scale"]
+    save_file(stored, directory / "model.safetensors")
+    assert f"1 modules have no input_scale, but input_activations are static ({UP})" in found(
+        lint(str(directory)), "static activations"
+    )
+
+
 def test_names_that_are_missing_unknown_or_of_another_shape(tmp_path: Path) -> None:
     def spoil(stored: dict[str, Any]) -> None:
         del stored["model.layers.1.input_layernorm.weight"]

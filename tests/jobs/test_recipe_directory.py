@@ -22,6 +22,7 @@ FAR = {
     "rtn:W8A8": 0.06,
     "llm_int8": 0.06,
     "fp8": 0.15,
+    "fp8:static": 0.15,
     "gptq:INT8_G16": 0.03,
     "gptq:INT4_G16": 0.5,
     "awq+rtn:INT4_G16_ASYM": 0.6,

@@ -1,5 +1,7 @@
 """LLM.int8() and other rounded activations: closed numbers, the split by definition, and what hooks may rely on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -137,6 +139,20 @@ def test_fp8_weights_carry_a_static_scale_where_asked() -> None:
         torch.testing.assert_close(dynamic.weight, (weight / scale).to(torch.float8_e4m3fn).float() * scale)
     with pytest.raises(BadRequest, match="needs activations"):
         fp8.quantize_weight(weight, None, grids.get("FP8_E4M3"), Fp8Config(static_input=True))
+
+
+def test_experts_share_the_largest_input_scale_and_one_that_saw_nothing_gets_it_too() -> None:
+    weight, seen = layer(columns=256)
+    grid = grids.get("FP8_E4M3")
+    louder = replace(seen, absolute_maximum=seen.absolute_maximum * 3)
+    experts = [fp8.quantize_weight(weight, s, grid, Fp8Config(static_input=True)).codes for s in (seen, louder)]
+    starved = fp8.quantize_weight(weight, None, grid).codes
+    shared = fp8.with_one_input_scale("blk.0.ffn_down_exps.weight", [*experts, starved])
+    assert [codes.input_scale for codes in shared] == [experts[1].input_scale] * 3
+    for codes, before in zip(shared, (*experts, starved), strict=True):
+        np.testing.assert_array_equal(codes.codes, before.codes)
+    with pytest.raises(BadRequest, match=r"blk\.0\.ffn_down_exps\.weight: no calibration token reached it"):
+        fp8.with_one_input_scale("blk.0.ffn_down_exps.weight", [starved])
 
 
 def test_other_grids_are_refused() -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from pennyweight.checkpoints.activations import Inputs, StatedInputs, stated_inputs
 from pennyweight.checkpoints.base import Checkpoint
 from pennyweight.checkpoints.huggingface import open_huggingface
+from pennyweight.core.errors import FormatError
 from pennyweight.jobs.notes import inputs_note
 from pennyweight.methods.activations import fp8_per_token, int8_per_token
 from pennyweight.methods.llm_int8 import mixed_activations
@@ -62,16 +64,36 @@ def test_outliers_begin_where_the_configuration_says(tmp_path: Path) -> None:
     assert torch.equal(hook("blk.0.attn_q.weight", None, X), partial(mixed_activations, threshold=2.0)(X))
 
 
-def test_static_scales_are_not_computed_and_the_note_says_so(tmp_path: Path) -> None:
+def test_static_scales_are_those_that_are_stored(tmp_path: Path) -> None:
     checkpoint = made(tmp_path, "float-quantized", Wish(input_scale=0.03125))
-    assert activation_hooks(checkpoint).linear_input is None
-    assert "flatters" in (inputs_note(checkpoint, in_llama_cpp=False) or "")
+    hook = activation_hooks(checkpoint).linear_input
+    assert hook is not None
+    assert torch.equal(hook("output.weight", None, X), X)
+    expected = ((X / 0.03125).clamp(-448, 448)).to(torch.float8_e4m3fn).float() * 0.03125
+    assert torch.equal(hook("blk.0.attn_q.weight", None, X), expected)
+    assert torch.equal(hook("blk.0.ffn_down_exps.weight", 3, X), expected)
+    assert not torch.equal(expected, fp8_per_token(X))
+    assert "one stored scale a layer, as its configuration wants" in (inputs_note(checkpoint, in_llama_cpp=False) or "")
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_static_scale_that_is_no_scale_is_refused_by_name(scale: float, tmp_path: Path) -> None:
+    made(tmp_path, "float-quantized", Wish(input_scale=0.03125))
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    stored["model.layers.1.self_attn.v_proj.input_scale"][:] = scale
+    save_file(stored, tmp_path / "out" / "model.safetensors")
+    with pytest.raises(FormatError, match=r"blk\.1\.attn_v\.weight has input scales"):
+        activation_hooks(open_huggingface(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(
     ("inputs", "kind"),
     [
         ({"type": "int", "num_bits": 8, "strategy": "token", "dynamic": True}, Inputs.INT8),
+        ({"type": "float", "num_bits": 8, "strategy": "token", "dynamic": True}, Inputs.FP8),
+        ({"type": "float", "num_bits": 8, "strategy": "tensor", "dynamic": False}, Inputs.FP8_STATIC),
+        ({"type": "float", "num_bits": 8, "strategy": "tensor", "dynamic": 0}, Inputs.OTHER),
+        ({"type": "int", "num_bits": 8, "strategy": "tensor", "dynamic": False}, Inputs.OTHER),
         ({"type": "int", "num_bits": 4, "strategy": "token", "dynamic": True}, Inputs.OTHER),
         ({"type": "int", "num_bits": 8, "strategy": "group", "dynamic": True}, Inputs.OTHER),
         ({"type": [8], "num_bits": {}, "strategy": "token", "dynamic": True}, Inputs.OTHER),

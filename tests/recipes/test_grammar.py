@@ -16,6 +16,7 @@ CANONICAL = (
     "spqr:3",
     "llm_int8",
     "fp8",
+    "fp8:static",
     "smooth+rtn:W8A8",
     "smooth+gptq:W4A8_G128",
     "gptq:INT8",
@@ -39,6 +40,7 @@ def test_a_canonical_recipe_prints_as_it_was_read(text: str) -> None:
         ("awq:int4_g128", "awq+rtn:INT4_G128"),
         ("spqr", "spqr:3"),
         ("fp8:FP8_E4M3", "fp8"),
+        ("FP8:Static", "fp8:static"),
         ("llm_int8:INT8", "llm_int8"),
     ],
 )
@@ -65,6 +67,7 @@ def test_shorter_spellings_mean_the_canonical_one(text: str, canonical: str) -> 
         ("rtn:W8A8_ASYM", "_ASYM"),
         ("rtn:INT5_G128", "INT5"),
         ("fp8:Q4_K", "a grid of its own"),
+        ("llm_int8:static", "a grid of its own"),
         ("gptq:Q4_K_M/ctx=9", "only one /kv"),
     ],
 )

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from pennyweight.checkpoints import gptq
+from pennyweight.checkpoints.activations import Inputs, stated_inputs
 from pennyweight.checkpoints.layout import PackedModule
 from pennyweight.checkpoints.lint.directory import Directory
 from pennyweight.checkpoints.lint.finding import Finding, some
+from pennyweight.checkpoints.scheme import Kind
 from pennyweight.checkpoints.stored import modules_with
 from pennyweight.core.errors import PennyweightError
 from pennyweight.formats.dense_bits import WORD_BITS
@@ -89,6 +91,30 @@ def packing_era(directory: Directory) -> Iterator[Finding]:
                 advice="the runtime needs compressed-tensors 0.17 or newer",
             )
             return
+
+
+def static_inputs(directory: Directory) -> Iterator[Finding]:
+    """Static activations: what the configuration says against the scales that are stored."""
+    stated = stated_inputs(directory.quantization)
+    static = stated is not None and stated.kind is Inputs.FP8_STATIC
+    modules = [module for module in directory.modules or () if module.scheme.kind is Kind.FLOAT8]
+    odd = [module.name for module in modules if module.scheme.static_input != static]
+    if odd and static:
+        yield Finding(
+            level="error",
+            check="static activations",
+            where=odd[0],
+            message=f"{len(odd)} modules have no input_scale, but input_activations are static ({some(odd)})",
+            advice="quantize again with fp8:static, or with fp8, whose scales are found at run time",
+        )
+    elif odd and stated is not None and stated.kind is Inputs.FP8:
+        yield Finding(
+            level="warning",
+            check="static activations",
+            where=f"{odd[0]}.input_scale",
+            message=f"{len(odd)} modules have an input_scale that nobody reads: input_activations are dynamic",
+            advice="set dynamic to false and strategy to tensor in config.json, if the scales are meant",
+        )
 
 
 def transforms(directory: Directory) -> Iterator[Finding]:
