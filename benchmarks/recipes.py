@@ -79,7 +79,9 @@ def cases() -> list[Case]:
                 Case(recipe=f"awq+rtn:{grid}", plant=plant, rival=rtn, target=0.2),
                 Case(recipe=f"gptq:{grid}", plant=plant, rival=rtn),
             ]
-    rows += [Case(recipe="gptq:INT3_G32"), Case(recipe="spqr:3", rival="gptq:INT3_G32", target=0.0)]
+    rows += [Case(recipe="gptq:INT3_G32"), Case(recipe="spqr:3.5", rival="gptq:INT3_G32", target=0.0)]
+    rows += [Case(recipe="gptq:INT3_G32_ASYM"), Case(recipe="spqr:3.25", rival="gptq:INT3_G32_ASYM")]
+    rows += [Case(recipe="spqr:3", rival="gptq:INT3_G32")]
     for type in ("IQ4_XS", "Q3_K_S", "Q2_K"):
         theirs = f"{LLAMA_CPP}:{type}"
         target = None if type == "IQ4_XS" else 0.0
@@ -87,7 +89,10 @@ def cases() -> list[Case]:
         rows += [Case(recipe=f"{method}:{type}", rival=theirs, target=target) for method in ("gptq", "gptaq")]
         rows += [Case(recipe=f"awq+gptq:{type}", rival=theirs)]
     for plant in ("natural", "A"):
-        rows += [Case(recipe=recipe, plant=plant) for recipe in ("rtn:W8A8", "smooth+rtn:W8A8", "llm_int8", "fp8")]
+        rows += [
+            Case(recipe=recipe, plant=plant)
+            for recipe in ("rtn:W8A8", "smooth+rtn:W8A8", "llm_int8", "fp8", "fp8:static")
+        ]
     return rows
 
 

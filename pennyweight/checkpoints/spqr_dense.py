@@ -3,7 +3,7 @@
 The published layout (`checkpoints.spqr`) spends a 64-bit word on 16 weights, 4 bits a weight before outliers, for a
 kernel's sake. Here nothing is padded. For a matrix (rows, columns), G groups of columns / G, R = rows / 16:
 
-    codes            I32 (rows, columns · 3 / 32)    dense bits along the columns, see `dense_bits`
+    codes            I32 (rows, ⌈columns · 3 / 32⌉)  dense bits along the columns, see `dense_bits`
     group_codes      I32 (R, 3 · G)                  dense bits: of row, then group, then scale before zero point
     second           F16 (R, G, 4)                   scale and zero point of the scales, then of the zero points
     outlier_counts   I16 (rows,)                     unsigned; outliers of each row
@@ -28,7 +28,7 @@ from pennyweight.checkpoints.scheme import Codes, Kind, Scheme
 from pennyweight.checkpoints.stored import aligned, integers, modules_with, numbers, part, require_shape, stretch
 from pennyweight.containers.tensor import StoredTensor
 from pennyweight.core.errors import BadRequest, FormatError
-from pennyweight.formats.dense_bits import WORD_BITS, pack_bits, unpack_bits, words_of
+from pennyweight.formats.dense_bits import pack_bits, unpack_bits, words_of
 from pennyweight.formats.spqr_codes import SPQR_TILE as TILE
 from pennyweight.formats.spqr_codes import SpQRCodes
 
@@ -44,10 +44,10 @@ def refusal(scheme: Scheme, rows: int, columns: int) -> str | None:
     """See `Layout.refusal`."""
     if scheme.kind is not Kind.SPQR:
         return f"SpQR's layout holds SpQR's two-level codes, not {scheme.label}"
-    if rows % TILE or columns % WORD_BITS or columns >= MOST_COLUMNS:
+    if scheme.group_size not in _GROUPS or rows % TILE or columns % scheme.group_size or columns >= MOST_COLUMNS:
         return (
-            f"spqr-dense wants rows in multiples of {TILE} and columns in multiples of {WORD_BITS}, fewer than "
-            f"65,536, got {rows} × {columns}"
+            f"spqr-dense wants groups of {', '.join(map(str, _GROUPS))}, rows in multiples of {TILE} and fewer than "
+            f"65,536 columns in whole groups, got {scheme.label} of {rows} × {columns}"
         )
     return None
 
@@ -91,12 +91,11 @@ def _module(stored: Mapping[str, StoredTensor], name: str, group: int) -> Packed
     second = part(stored, name, "second", ("F16",), 3)
     counts, columns = (part(stored, name, f"outlier_{key}", ("I16",), 1) for key in ("counts", "columns"))
     values = part(stored, name, "outlier_values", ("F16",), 1)
-    rows, width = codes.shape[0], codes.shape[1] * WORD_BITS // BITS
-    if not rows or not width or rows % TILE or width % WORD_BITS or width % group or width >= MOST_COLUMNS:
-        raise FormatError(
-            f"{name}: {rows} rows of {width} columns are no whole tiles of {TILE} rows and groups of {group}"
-        )
-    groups = width // group
+    rows, groups = codes.shape[0], second.shape[1]
+    width = groups * group
+    if not rows or not width or rows % TILE or width >= MOST_COLUMNS:
+        raise FormatError(f"{name}: {rows} rows of {width} columns are no whole tiles of {TILE} rows, or too many")
+    require_shape(codes, (rows, words_of(width, BITS)))
     require_shape(pairs, (rows // TILE, words_of(2 * TILE * groups, BITS)))
     require_shape(second, (rows // TILE, groups, 4))
     require_shape(counts, (rows,))

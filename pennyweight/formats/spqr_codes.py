@@ -15,8 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pennyweight.formats.dense_bits import WORD_BITS, words_of
+
 SPQR_TILE = 16
 """Rows whose scales share a second-order one; and the columns that share a scale, in the published layout."""
+
+LEAST_BITS, MOST_BITS = 3.25, 6.0
+"""Budgets of the layout without padding: what groups of 64 take, and where half a weight in five is kept apart."""
 
 _WORD_BITS = 64  # a row of a tile: 16 codes, two codes of its own, its part of the second-order numbers, 2 unused bits
 _OUTLIER_BITS, _COUNT_BITS = 32, 16
@@ -74,4 +79,9 @@ class SpQRCodes:
 def dense_bits(rows: int, columns: int, group_size: int, outliers: int) -> int:
     """Bits of the layout without padding (`checkpoints.spqr_dense`): codes, group codes, second order, outliers."""
     groups = rows * columns // group_size
-    return 3 * rows * columns + (6 + 64 // SPQR_TILE) * groups + _OUTLIER_BITS * outliers + _COUNT_BITS * rows
+    return (
+        WORD_BITS * words_of(columns, 3) * rows
+        + (6 + 64 // SPQR_TILE) * groups
+        + _OUTLIER_BITS * outliers
+        + _COUNT_BITS * rows
+    )

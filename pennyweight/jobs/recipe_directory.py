@@ -76,6 +76,8 @@ class DirectoryRun:
 def layout_of(recipe: Recipe) -> Layout:
     """The layout that most runtimes load for these codes."""
     integer = recipe.integer
+    if recipe.budget is not None:
+        return layouts.get("spqr-dense")
     if integer is None:
         return layouts.get({"fp8": "float-quantized", "spqr": "spqr", "llm_int8": "bitsandbytes"}[recipe.method])
     if integer.activation_bits is not None:

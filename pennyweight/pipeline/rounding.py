@@ -13,7 +13,7 @@ from pennyweight.formats.base import BlockFormat
 from pennyweight.formats.codes import BlockCodes
 from pennyweight.formats.grid import Grid, PackedCodes
 from pennyweight.kernels import grids
-from pennyweight.methods import fp8, gptaq, gptq, llm_int8, rtn, spqr
+from pennyweight.methods import fp8, gptaq, gptq, llm_int8, rtn, spqr, spqr_dense
 from pennyweight.methods.quantized import Quantized, check_weight, name_of
 from pennyweight.methods.statistics import Statistics, importance, nothing_seen
 from pennyweight.recipes.grammar import FEEDBACK, Recipe
@@ -80,7 +80,7 @@ def directory_rounding(recipe: Recipe) -> Rounding:
     if recipe.method == "fp8":
         return _plain("fp8", grids.get("FP8_E4M3"), fp8.quantize_weight)
     if recipe.method == "spqr":
-        return _spqr()
+        return _spqr(recipe.budget)
     assert recipe.integer is not None
     grid = grids.get(recipe.integer.grid)
     if recipe.method in FEEDBACK:
@@ -132,9 +132,15 @@ def decoded(codes: PackedCodes) -> NDArray[np.float32]:
     return kernels.decode(codes.format, codes.data) if isinstance(codes, BlockCodes) else codes.decode()
 
 
-def _spqr() -> Rounding:
+def _spqr(budget: float | None) -> Rounding:
     def round(weight: "torch.Tensor", statistics: Statistics | None) -> Quantized:
-        return spqr.quantize_weight(weight, statistics)
+        if budget is None:
+            return spqr.quantize_weight(weight, statistics)
+        few = statistics is not None and statistics.tokens < statistics.columns
+        damp = MORE_DAMP if few else spqr_dense.SpqrDenseConfig().damp
+        group = spqr_dense.group_for(budget)
+        config = spqr_dense.SpqrDenseConfig(bits=budget, group_size=group, damp=damp)
+        return spqr_dense.quantize_weight(weight, statistics, config)
 
     def starved(weight: "torch.Tensor", statistics: Statistics | None) -> Quantized:
         """Every column as important as every other: SpQR's grid and outliers, without feedback."""
@@ -143,7 +149,7 @@ def _spqr() -> Rounding:
         columns = weight.shape[1]
         one = torch.ones(columns, device=weight.device)
         even = replace(nothing_seen("weight", columns, weight.device), tokens=1, hessian=torch.diag(one))
-        return spqr.quantize_weight(weight, even)
+        return round(weight, even)
 
     return Rounding(
         method="spqr",

@@ -11,7 +11,8 @@
     target      Q3_K_S, IQ4_XS, …          a file type: the result is a GGUF
                 INT4, INT4_G128, INT3_G64  integers, one scale a row or a group; with zero points: INT4_G128_ASYM
                 W8A8, W4A8_G128            the same with activations rounded to 8 bits token by token
-                3                          spqr's bits; `spqr` alone means 3
+                3                          spqr's published file; `spqr` alone means it
+                3.5                        spqr within so many stored bits a weight, all counted (with a decimal point)
                 static                     fp8's activations: one scale a layer, from calibration; else one a token
 
 Names are case-blind. `awq:INT4_G128` is short for `awq+rtn:INT4_G128`. `str(recipe)` is the canonical spelling and
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pennyweight import formats
 from pennyweight.core.errors import BadRequest, UnknownName
 from pennyweight.formats import grids
+from pennyweight.formats.spqr_codes import LEAST_BITS, MOST_BITS
 from pennyweight.recipes.file_types import ALL as FILE_TYPES
 from pennyweight.recipes.file_types import FileType, get_file_type
 
@@ -78,7 +80,8 @@ class Recipe:
         method: of `METHODS`.
         file_type: the GGUF to write; None for a checkpoint directory.
         integer: the grid, where codes are integers; None with a file type, `fp8`, `spqr` and `llm_int8`.
-        bits: of a weight in `spqr`.
+        bits: of a code in `spqr`'s published file.
+        budget: stored bits of a weight in `spqr`, all counted, where a budget is given.
         static_inputs: activations of `fp8` have one stored scale a layer.
         kv: how cached keys and values are to be stored when the result runs; None for as the runtime likes.
     """
@@ -88,11 +91,12 @@ class Recipe:
     file_type: FileType | None = None
     integer: IntegerTarget | None = None
     bits: int | None = None
+    budget: float | None = None
     static_inputs: bool = False
     kv: str | None = None
 
     def __str__(self) -> str:
-        target = self.file_type.name if self.file_type else self.integer or self.bits
+        target = self.file_type.name if self.file_type else self.integer or self.budget or self.bits
         target = STATIC if self.static_inputs else target
         head = "+".join((*self.transforms, self.method))
         return head + (f":{target}" if target else "") + (f"/kv={self.kv}" if self.kv else "")
@@ -143,7 +147,9 @@ def _kv(text: str, options: list[str]) -> str | None:
 
 def _with_target(method: str, transforms: tuple[str, ...], target: str, kv: str | None) -> Recipe:
     if method == "spqr":
-        return Recipe(method=method, transforms=transforms, bits=_spqr_bits(target), kv=kv)
+        budget = _spqr_budget(target)
+        bits = None if budget else _spqr_bits(target)
+        return Recipe(method=method, transforms=transforms, bits=bits, budget=budget, kv=kv)
     if method in ("fp8", "llm_int8"):
         static = method == "fp8" and target.lower() == STATIC
         if target and not static and target.upper() not in _OWN_TARGET[method]:
@@ -166,11 +172,23 @@ def _spqr_bits(target: str) -> int:
     if not target.isdigit():
         raise BadRequest(
             f"spqr:{target}: SpQR keeps sparse outliers beside its groups, which {target} has no place for; "
-            "write spqr:3"
+            "write spqr:3, or spqr:3.5 for a budget of bits"
         )
     if int(target) != 3:
-        raise BadRequest(f"spqr:{target}: SpQR's file holds 3-bit codes; write spqr:3")
+        raise BadRequest(f"spqr:{target}: SpQR's file holds 3-bit codes; write spqr:3, or spqr:{target}.0 for a budget")
     return int(target)
+
+
+def _spqr_budget(target: str) -> float | None:
+    """Stored bits a weight, spelled with a decimal point; None for another spelling. Raises: BadRequest."""
+    if not re.fullmatch(r"\d+\.\d{1,3}", target):
+        return None
+    if not LEAST_BITS <= float(target) <= MOST_BITS:
+        raise BadRequest(
+            f"spqr:{target}: between {LEAST_BITS:g} and {MOST_BITS:g} stored bits a weight are wanted: 3-bit codes and "
+            "scales take the least, and past the most another method serves better"
+        )
+    return float(target)
 
 
 def _integer(target: str) -> IntegerTarget | None:

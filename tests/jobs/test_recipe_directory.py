@@ -29,6 +29,7 @@ FAR = {
     "awq+gptq:INT4_G16": 0.6,
     "smooth+rtn:W8A8": 0.08,
     "spqr:3": 0.8,
+    "spqr:5.0": 0.6,
 }
 """Recipe → the most that logits of a tiny random model may differ, relative to their norm."""
 

@@ -1,6 +1,7 @@
 """GPTQ: against Optimal Brain Surgeon with a new inverse for each column, its theorem, its identities, its refusals."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -134,18 +135,24 @@ def test_the_weight_is_what_the_codes_decode_to(name: str, config: GptqConfig) -
 
 
 @each_config
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", ["INT4_G128_ASYM", "Q3_K", "IQ4_XS"])
 def test_the_path_of_other_devices_gives_the_same_codes(
-    name: str, config: GptqConfig, monkeypatch: pytest.MonkeyPatch
+    name: str, threads: int, config: GptqConfig, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)  # on one, Q3_K refitted fails: 1.6 % (docs/log.md)
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
+    torch.set_num_threads(threads)
     weight, seen = layer()
     compiled = quantize_weight(weight, seen, grids.get(name), config)
     monkeypatch.setattr(feedback, "Rows", feedback.DeviceRows)
     plain = quantize_weight(weight, seen, grids.get(name), config)
-    torch.set_num_threads(threads)
-    assert (plain.weight != compiled.weight).float().mean() < 0.01  # sums in another order may break a tie
+    # Sums in another order may break a tie. Where groups are refitted it can be one between two scales of a search,
+    # which turns a whole unit of one row: with one thread, Q3_K's second super-block of row 1, whose two best scales
+    # have objectives 2e-7 apart (docs/log.md).
+    differ = (plain.weight != compiled.weight).reshape(len(weight), -1, grids.get(name).unit).double().mean(-1)
+    turned = differ > 0.1
+    assert turned.sum() <= (0 if config.static_groups else 1)
+    assert differ[~turned].mean() < 0.01
     assert plain.loss == pytest.approx(compiled.loss, rel=1e-2)
 
 

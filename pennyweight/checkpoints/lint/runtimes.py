@@ -148,6 +148,12 @@ def _spqr(schemes: set[Scheme], packed: bool, act_ordered: bool) -> list[Support
     ]
 
 
+def _spqr_dense(schemes: set[Scheme], packed: bool, act_ordered: bool) -> list[Support]:
+    del schemes, packed, act_ordered
+    names = (("transformers", "5.24"), ("vLLM", "0.32.0"), ("SGLang", "0.5"), ("TGI", "3.3"))
+    return [_row(*name, "no", "a layout of pennyweight's own, for research", SOURCE_CODE) for name in names]
+
+
 def _unknown(schemes: set[Scheme], packed: bool, act_ordered: bool) -> list[Support]:
     del schemes, packed, act_ordered
     return []
@@ -160,4 +166,5 @@ _ROWS = {
     "compressed-tensors": _compressed_tensors,
     "bitsandbytes": _bitsandbytes,
     "spqr": _spqr,
+    "pennyweight-spqr": _spqr_dense,
 }
