@@ -146,7 +146,7 @@ def fit(weight: Floats, importance: Floats, kept_apart: Floats, group_size: int)
         kernels.choose_codes(laid[tiles], paid[tiles], group_size, second[tiles], *found)
 
     each_in_threads(choose, _slabs(len(laid)), default_threads())
-    return fitted(*(_rows(codes).astype(np.uint8) for codes in (scale_codes, zero_codes)), second)
+    return fitted(_rows(scale_codes).astype(np.uint8), _rows(zero_codes).astype(np.uint8), second)
 
 
 def _cost(seen: Statistics) -> Floats:
