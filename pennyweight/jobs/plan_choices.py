@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 from pennyweight.core.errors import BadRequest, ShapeError, UnknownName
-from pennyweight.jobs.plan_question import USUAL, PlanOptions, Question
+from pennyweight.jobs.plan_question import PlanOptions, Question
 from pennyweight.models import catalogue
 from pennyweight.models.anatomy import Anatomy
+from pennyweight.models.catalogue import PublishedModel
+from pennyweight.models.describe import weights_and_type
 from pennyweight.planner.estimate import Estimator, Situation
 from pennyweight.planner.kv import CACHE_TYPES, kv_bytes
 from pennyweight.planner.ladder import TYPES, Option, Wish, best_first
@@ -94,13 +96,21 @@ def _takes(anatomy: Anatomy, name: str) -> bool:
     return True
 
 
+class _Known(dict[str, Anatomy]):
+    """The models that were asked for, and any published one when it is looked at."""
+
+    def __missing__(self, name: str) -> Anatomy:
+        return self.setdefault(name, from_catalogue(name))
+
+
 def with_published(question: Question) -> tuple[Estimator, list[Option], list[Option]]:
     """An estimator that knows every published model too; the models asked for, and the others."""
-    known = dict(question.anatomies)
-    others: list[Option] = []
-    for published in catalogue.ALL:
-        if published.name not in known:
-            known[published.name] = from_catalogue(published.name)
-            others.append(option_of(known[published.name], USUAL))
+    known = _Known(question.anatomies)
+    others = [_published(model) for model in catalogue.ALL if model.name not in known]
     asked = [option_of(anatomy, question.options) for anatomy in question.anatomies.values()]
     return Estimator(situation_of(question, known)), asked, others
+
+
+def _published(model: PublishedModel) -> Option:
+    weights, file_type = weights_and_type(model.fields)
+    return Option(model=model.name, weights=weights, types=(file_type,) if file_type else best_first(TYPES))

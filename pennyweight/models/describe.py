@@ -43,6 +43,18 @@ def anatomy_from_config(
     )
 
 
+def weights_and_type(config: Mapping[str, Any]) -> tuple[int, str | None]:
+    """How many weights the model has, and the file type that it is published in (see `Anatomy.file_type`).
+
+    Raises: as `anatomy_from_config`, which names and shapes every tensor; this counts blocks that are alike.
+    """
+    architecture, outline = outline_of(config)
+    metadata = metadata_of(architecture, outline)
+    shape, keys = shape_from_metadata(metadata), Keys(metadata)
+    groups = _groups(architecture, outline, shape, keys)
+    return sum(len(blocks) * sum(t.weights for t in tensors) for blocks, tensors in groups), outline.file_type
+
+
 def outline_of(config: Mapping[str, Any], source: str = "config.json") -> tuple[Architecture, Outline]:
     """The architecture of a config and what it says, all fields checked. Raises: as `anatomy_from_config`."""
     fields = Fields(config, source)
@@ -76,18 +88,34 @@ def _said(number: Number) -> Said:
 
 
 def _tensors(architecture: Architecture, outline: Outline, shape: ModelShape, keys: Keys) -> Iterator[PlannedTensor]:
+    """Every tensor, those of no block first, then block by block."""
+    outside, *inside = _groups(architecture, outline, shape, keys)
+    yield from outside[1]
+    tensors_of = {block: tensors for blocks, tensors in inside for block in blocks}
+    for block in range(shape.block_count):
+        for one in tensors_of[block]:
+            yield PlannedTensor(name=one.name.replace("{block}", str(block)), shape=one.shape, format=one.format)
+
+
+def _groups(
+    architecture: Architecture, outline: Outline, shape: ModelShape, keys: Keys
+) -> list[tuple[list[int], list[PlannedTensor]]]:
+    """Blocks that are alike and their tensors, numbers of blocks left open; first those of no block, as one block."""
     outside = [rule for rule in architecture.tensors if "{block}" not in rule.name]
     inside = [rule for rule in architecture.tensors if "{block}" in rule.name]
-    yield from _planned(outside, dimensions(shape, keys, 0), outline, outline.features)
-    known: dict[tuple[object, ...], list[PlannedTensor]] = {}  # most blocks are like one before
+    alike: dict[tuple[frozenset[str], tuple[int, int, int]], list[int]] = {}
     for block in range(shape.block_count):
         words = outline.features | words_of(shape, keys, architecture, block)
-        alike = (words, shape.head_counts[block], shape.head_counts_kv[block], shape.feed_forward_lengths[block])
-        if alike not in known:
-            known[alike] = list(_planned(inside, dimensions(shape, keys, block), outline, words))
-        for one in known[alike]:
-            name = one.name.replace("{block}", str(block))
-            yield PlannedTensor(name=name, shape=one.shape, format=one.format)
+        sizes = (shape.head_counts[block], shape.head_counts_kv[block], shape.feed_forward_lengths[block])
+        alike.setdefault((words, sizes), []).append(block)
+    first = ([0], list(_planned(outside, dimensions(shape, keys, 0), outline, outline.features)))
+    return [
+        first,
+        *(
+            (blocks, list(_planned(inside, dimensions(shape, keys, blocks[0]), outline, words)))
+            for (words, _), blocks in alike.items()
+        ),
+    ]
 
 
 def _planned(

@@ -21,7 +21,7 @@ MUCH_LARGER = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing to change: `weights`, `context`, `cache`, `model` or `offload` by kind; the sentence says it."""
+    """One thing to change: `weights`, `bounds`, `context`, `cache`, `model` or `offload`; the sentence says it."""
 
     kind: str
     sentence: str
@@ -58,9 +58,13 @@ def better_than_few_bits(
 
 
 def _weights_alone(choice: Choice, evaluate: Evaluate) -> Change | None:
-    """Why neither context nor cache help: the weights are too many as they are."""
+    """Why neither context nor cache help: the weights are too many as they are, or may be."""
     candidate = evaluate(choice)
     room = candidate.memory_bytes - candidate.overhead_bytes.value
+    if candidate.may_fit:
+        least = show_bytes(candidate.total_bytes.low or 0)
+        said = f"its bounds: {_name(candidate)} fits if it takes {least}, the least it can; a GGUF or its headers tell"
+        return Change(kind="bounds", sentence=said, candidate=candidate)
     if candidate.card_weights_bytes <= room:
         return None
     said = (

@@ -347,6 +347,7 @@ def test_what_only_the_least_of_the_bounds_fits_is_not_promised(unknown: str) ->
     assert found.chosen is None
     assert found.candidates[0].may_fit
     assert any("Nothing fits for certain" in line for line in screen(found, 80))
+    assert any("the least it can" in change for change in found.changes)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

@@ -4,7 +4,7 @@ import pytest
 
 from pennyweight.core.errors import UnknownName, UnsupportedModel
 from pennyweight.models import catalogue
-from pennyweight.models.describe import anatomy_from_config
+from pennyweight.models.describe import anatomy_from_config, weights_and_type
 from pennyweight.models.families import ALL as CONVERTED_FAMILIES
 
 _A3B = 30_532_122_624
@@ -104,6 +104,12 @@ def test_the_tensors_add_up_to_the_published_number_of_parameters(name: str) -> 
     tensors = anatomy_from_config(catalogue.get(name).fields, name=name).tensors
     # Rope factors are numbers of the config, which the converter stores as tensors.
     assert sum(tensor.weights for tensor in tensors if not tensor.name.startswith("rope_")) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("model", catalogue.ALL, ids=lambda model: model.name)
+def test_counting_blocks_that_are_alike_gives_the_weights_of_all_tensors(model: catalogue.PublishedModel) -> None:
+    anatomy = anatomy_from_config(model.fields, name=model.name)
+    assert weights_and_type(model.fields) == (sum(t.weights for t in anatomy.tensors), anatomy.file_type)
 
 
 def test_a_model_is_found_by_name_or_repository_in_any_case() -> None:
