@@ -26,7 +26,8 @@ class Interrupt:
         if now - self._last <= DEAF_SECONDS:
             return
         if _would_be_lost(frame):
-            threading.Timer(AGAIN_SECONDS, signal.raise_signal, (number,)).start()
+            main = threading.main_thread().ident or 0  # the thread that waits is to be woken, not the timer's own
+            threading.Timer(AGAIN_SECONDS, signal.pthread_kill, (main, number)).start()
             return
         self._last = now
         raise KeyboardInterrupt

@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -114,6 +115,24 @@ def get_refused(address: str) -> bool:
     host, port = address.removeprefix("http://").split(":")
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) != 0
+
+
+@pytest.mark.slow
+def test_a_server_that_is_closed_or_interrupted_as_soon_as_it_stands_ends(model: str) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from pennyweight.runtimes.llama_cpp import server as module\n"
+        "settings = module.ServerSettings(n_ctx=512, slots=2, port=0, alias='x', threads=1, api_keys=('k' * 16,))\n"
+        "for _ in range(12): module.start_server(Path(sys.argv[1]), settings).close()\n"
+        "wait = module._wait_until_it_works\n"
+        "module._wait_until_it_works = lambda *a: (os.kill(os.getpid(), signal.SIGINT), wait(*a))\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try: module.start_server(Path(sys.argv[1]), settings)\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    command = [sys.executable, "-c", code, model]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)  # it hung in two of three
+    assert done.stdout == "interrupted\n"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from pennyweight.planner.memory import Budget
 from pennyweight.runtimes.llama_cpp import Sampling
 from pennyweight.store.database import open_store
 from pennyweight.store.machine import hardware
-from tests.cli.command import on_terminal, refused, run
+from tests.cli.command import on_terminal, process, refused, run
 from tests.papers import write_pdf
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -192,6 +192,14 @@ def test_a_prediction_is_by_this_machine_s_calibration(
     assert after is not None
     assert (before.speed_basis, after.speed_basis) == ("heuristic", "calibrated")
     assert after.decode_tok_s == pytest.approx(1.0, rel=0.1)  # two layers of half a second
+
+
+def test_a_broken_pdf_is_one_line_whatever_its_reader_has_to_say(model: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7\njunk")
+    with process("summarize", str(tmp_path / "broken.pdf"), "-m", model) as refusing:  # its own logging, not pytest's
+        shown, errors = refusing.communicate(timeout=60)
+    assert (refusing.returncode, shown, errors.count("\n")) == (2, "", 1), errors
+    assert "no PDF that can be read" in errors
 
 
 def test_this_machine_has_memory() -> None:

@@ -1,5 +1,6 @@
 """PDF → pages of lines, through pypdf."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ def open_pdf(path: Path) -> Any:
         from pypdf import PdfReader
     except ImportError as error:
         raise Missing("PDF needs pypdf: pip install pypdf") from error
+    logging.getLogger("pypdf").setLevel(
+        logging.CRITICAL
+    )  # it tells of every oddity; ours is one line, where it matters
     try:
         reader = PdfReader(path)
         locked = reader.is_encrypted and not reader.decrypt("")

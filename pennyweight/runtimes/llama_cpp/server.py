@@ -5,7 +5,13 @@ The one place where the wheel's Python module is imported. The server listens be
 """
 
 import ipaddress
+import signal
 import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +20,9 @@ from pennyweight.core.errors import BadRequest, DoesNotFit, OutputError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LEAST_KEY_LETTERS = 16
+
+PATIENCE_SECONDS = 60.0
+"""For a server that listens and has loaded its model to answer its first question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +104,46 @@ def start_server(path: Path, settings: ServerSettings) -> RunningServer:
     import xllamacpp as library
 
     xllamacpp: Any = library  # a compiled module, whose names no checker sees
-    try:
-        server = xllamacpp.Server(_params(xllamacpp, path, settings))
-    except RuntimeError as error:
-        raise DoesNotFit(
-            f"{path}: llama.cpp's server does not start with -c {settings.n_ctx} -np {settings.slots}; "
-            "a smaller context or model is wanted, or another --port"
-        ) from error
+    with _interrupts_later():
+        try:
+            server = xllamacpp.Server(_params(xllamacpp, path, settings))
+        except RuntimeError as error:
+            raise DoesNotFit(
+                f"{path}: llama.cpp's server does not start with -c {settings.n_ctx} -np {settings.slots}; "
+                "a smaller context or model is wanted, or another --port"
+            ) from error
+        _wait_until_it_works(server.listening_address, settings.api_keys)
     return RunningServer(server, server.listening_address)
+
+
+def _wait_until_it_works(address: str, keys: tuple[str, ...]) -> None:
+    """Until the loop that does the work has answered once: a server that ends before it began hangs (b11549)."""
+    headers = {"Authorization": f"Bearer {keys[0]}"} if keys else {}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy leads to this machine
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        with suppress(OSError):
+            opener.open(urllib.request.Request(f"{address}/metrics", headers=headers), timeout=5).close()
+            return
+        time.sleep(0.02)
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Ctrl-C and `kill` are heard at the end of the block: in its midst they would lose a server, which hangs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, frame: came.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    for number in came[:1]:
+        signal.raise_signal(number)
 
 
 def _params(library: Any, path: Path, settings: ServerSettings) -> Any:
