@@ -13,16 +13,35 @@ from pennyweight.jobs.sweep import LEVELS
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = sorted(set(re.findall(r"`(pennyweight [^`]+)`", README)))
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if path.name not in ("cli.md", "decisions.md", "log.md")  # made from the help; and what was, not what is
+}
+SHOWN = re.compile(r"`(pennyweight \w[^`]+)`|^ *\$ (pennyweight [^\n]+)$|^    (pennyweight [^\n]+)$", re.MULTILINE)
+EVERY = sorted({" ".join("".join(found).split()) for page in PAGES.values() for found in SHOWN.findall(page)})
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_verb_and_option_of_the_readme_exists(command: str) -> None:
+@pytest.mark.parametrize("command", EVERY)
+def test_every_verb_and_option_of_a_page_exists(command: str) -> None:
     verb, *rest = shlex.split(command)[1:]
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     section = re.search(rf"^## .*\b{verb}\b.*?(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     assert section, f"docs/cli.md has no {verb}"
     for option in (part for part in rest if part.startswith("-")):
         assert f"`{option}" in section[0] or f"{option}`" in section[0] or f"{option} " in section[0], option
+
+
+def test_the_plan_of_the_tour_is_what_plan_says_now(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ((command, shown),) = re.findall(r"^\$ (pennyweight plan .*)\n((?:.*\n)*?)```", PAGES["docs/tour.md"], re.MULTILINE)
+    monkeypatch.setenv("COLUMNS", "92")
+    monkeypatch.setattr(sys, "argv", shlex.split(command))
+    with pytest.raises(SystemExit):
+        main()
+    said = [line.rstrip() for line in capsys.readouterr().out.rstrip().split("\n")]
+    assert said == shown.rstrip().split("\n"), "write the tour anew: python scripts/make_tour.py"
 
 
 @pytest.mark.slow
