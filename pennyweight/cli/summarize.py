@@ -11,7 +11,8 @@ from pennyweight.core.units import parse_tokens, show_bytes, show_seconds
 
 if TYPE_CHECKING:
     from pennyweight.jobs.fit import Predicted
-    from pennyweight.jobs.summarize import Outline, SummaryResult
+    from pennyweight.jobs.summarize import SummaryResult
+    from pennyweight.jobs.summary_outline import Outline
 
 MODEL_HELP = "`embedded`, a .gguf, a Hugging Face directory, user/repo or hf.co/user/repo:TYPE."
 CTX_HELP = "Context; default: what the paper needs, as far as the model and this machine have it."
@@ -38,8 +39,9 @@ def summarize(
     """Summarize a paper in bullets that name their pages; says first whether it fits, and at the end what it took."""
     from pennyweight.cli.bench import three_way
     from pennyweight.jobs.speaking import SpeakingOptions
-    from pennyweight.jobs.summarize import SummaryOptions, Watch
+    from pennyweight.jobs.summarize import SummaryOptions
     from pennyweight.jobs.summarize import summarize as job
+    from pennyweight.jobs.summary_work import Watch
 
     options = SummaryOptions(bullets=bullets, references=references, temperature=temperature, seed=seed)
     loading = SpeakingOptions(

@@ -15,7 +15,8 @@ from pennyweight.jobs.bullets import Bullet, Tally, Wanted, draw_bullets, page_g
 from pennyweight.jobs.fit import Fit
 from pennyweight.jobs.here import budget_here
 from pennyweight.jobs.speaking import Speaker, SpeakingOptions, speaker
-from pennyweight.jobs.summarize import SummaryOptions, Watch, summarize
+from pennyweight.jobs.summarize import SummaryOptions, summarize
+from pennyweight.jobs.summary_work import Watch
 from pennyweight.planner.calibration_store import save_calibration
 from pennyweight.planner.host import Host, host_rates
 from pennyweight.planner.memory import Budget
