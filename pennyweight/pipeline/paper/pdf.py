@@ -19,9 +19,7 @@ def open_pdf(path: Path) -> Any:
         from pypdf import PdfReader
     except ImportError as error:
         raise Missing("PDF needs pypdf: pip install pypdf") from error
-    logging.getLogger("pypdf").setLevel(
-        logging.CRITICAL
-    )  # it tells of every oddity; ours is one line, where it matters
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it tells of every oddity; ours is one line, if it matters
     try:
         reader = PdfReader(path)
         locked = reader.is_encrypted and not reader.decrypt("")
@@ -30,8 +28,8 @@ def open_pdf(path: Path) -> Any:
     except Exception as error:  # hostile files raise anything: recursion, keys, types, pypdf's own
         if "cryptography" in str(error):
             raise FormatError(
-                f"{path} is encrypted with AES: pip install 'pennyweight[aes]' reads it where no password is needed, "
-                f"qpdf --decrypt {path} open.pdf makes a copy without"
+                f"{path} is encrypted with AES: with cryptography (pip install cryptography) it is read where it needs "
+                f"no password, and qpdf --decrypt {path} open.pdf makes a copy without"
             ) from error
         raise FormatError(f"{path} is no PDF that can be read: {_reason(error)}") from error
     if locked:
