@@ -20,7 +20,7 @@ LOOKED_UP = ("token_embd.weight", "per_layer_token_embd.weight", "position_embd.
 
 
 NORMS_AFTER, EXPERT_BIASES = 0.7, 0.7
-"""What a block costs more than a dense one, in dense ones, for norms before and after each half (Gemma: 13 runs on five
+"""What a block costs more than a dense one, in dense ones, for norms before and after each half (Gemma: 13 runs on four
 devices, left out in turn 14.0 → 2.8 % off), and for biases of experts (gpt-oss on five cards of NVIDIA: 17.1 → 7.8 %).
 Fitted as medians; Apple's Metal shows neither (`card_classes`)."""
 
