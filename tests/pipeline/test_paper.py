@@ -145,6 +145,8 @@ def test_words_placed_one_by_one_and_numbers_between_them_are_read_from_the_righ
         assert lines_from_right(order) == " ".join(words)
     # A whole line: its runs from left to right, each spelled right, as pypdf gives it.
     assert in_reading_order("الميناء יזן 2019 كان حارس") == "كان حارس 2019 الميناء יזן"
+    # As Chromium's PDF has it: the bracket before a word is the glyph of the one behind it.
+    assert in_reading_order(" بالمئة )انظر الجدول(\n3.5 بمقدار") == "بالمئة (انظر الجدول)\nبمقدار 3.5"
     assert in_reading_order("Mostly Latin, one كان word") == "Mostly Latin, one كان word"
 
 

@@ -9,6 +9,7 @@ from unicodedata import bidirectional
 
 _FROM_RIGHT = {"R", "AL"}
 _FROM_LEFT = {"L", "EN", "AN"}  # numbers run from left to right in every script
+_PAIRS = str.maketrans("()[]{}<>«»", ")(][}{><»«")
 
 
 def from_right(text: str) -> bool:
@@ -39,4 +40,9 @@ def _runs(line: str) -> list[str]:
         else:
             runs[-1] += letter
         side = now
-    return [run for run in (" ".join(run.split()) for run in runs) if run]
+    return [_mirrored(run) for run in (" ".join(run.split()) for run in runs) if run]
+
+
+def _mirrored(run: str) -> str:
+    """Brackets of a run from the right as they are written: the page has the glyph of the other one."""
+    return run.translate(_PAIRS) if any(bidirectional(letter) in _FROM_RIGHT for letter in run) else run
