@@ -4,7 +4,8 @@
 
 Targets: first bullet within 10 s on two cores, text of 40 pages within 3 s, a refusal within 1 s, of a context that the
 model was not trained for and of one whose cache exceeds this machine's memory.
-The PDF is the tests' (350 words a page); the embedded model has 1,024 tokens of context, so every page is a prompt.
+The PDF is the tests' (350 words a page); the embedded model has 1,024 tokens of context, so every page is a prompt. It
+comes as it is, in BF16, which a processor without units for it reads slowly, and as the Q4_K_M that `plan` would have made.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 
 from benchmarks.harness import record
+from pennyweight.jobs.quantize import quantize
 from tests.papers import write_pdf
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -42,6 +44,7 @@ def first_line_seconds(command: list[str]) -> float:
         assert process.stdout is not None
         line = process.stdout.readline()
         seconds = time.perf_counter() - started
+        process.terminate()
         process.communicate()
     if not line.startswith("- "):
         raise SystemExit(f"no bullet: {line!r}")
@@ -66,6 +69,10 @@ def main() -> None:
         large = [sys.executable, "-c", MAIN, "summarize", paper, "-m", str(long), "-c", "1M"]
         timed([*verb, "--json"])  # files into the page cache, byte code onto the disk
         firsts = [first_line_seconds(verb) for _ in range(args.runs)]
+        quantized = Path(directory) / "embedded-Q4_K_M.gguf"
+        quantize("embedded", "Q4_K_M", quantized)
+        smaller = [str(quantized) if word == "embedded" else word for word in verb]
+        smaller_firsts = [first_line_seconds(smaller) for _ in range(args.runs)]
         extracts = [timed([sys.executable, "-c", EXTRACT, paper])[0] for _ in range(args.runs)]
         refusals = [timed([*verb, "-c", "1M"]) for _ in range(args.runs)]
         short_of_memory = [timed(large) for _ in range(args.runs)]
@@ -74,6 +81,7 @@ def main() -> None:
         raise SystemExit("a context that cannot be was not refused")
     figures = {
         "first_bullet_seconds": statistics.median(firsts),
+        "first_bullet_seconds_q4_k_m": statistics.median(smaller_firsts),
         "extract_seconds": statistics.median(extracts),
         "refuse_seconds": statistics.median(seconds for seconds, _, _ in refusals),
         "refuse_memory_seconds": statistics.median(seconds for seconds, _, _ in short_of_memory),
@@ -84,12 +92,13 @@ def main() -> None:
     }
     wanted_seconds = {
         "first_bullet_seconds": 10,
+        "first_bullet_seconds_q4_k_m": 10,
         "extract_seconds": 3,
         "refuse_seconds": 1,
         "refuse_memory_seconds": 1,
     }
     for name, wanted in wanted_seconds.items():
-        print(f"{name:22} {figures[name]:6.2f} s, wanted {wanted} s: {'met' if figures[name] <= wanted else 'missed'}")
+        print(f"{name:27} {figures[name]:6.2f} s, wanted {wanted} s: {'met' if figures[name] <= wanted else 'missed'}")
     record("summarize", {"pages": args.pages, "threads": args.t, "runs": args.runs, **figures})
 
 
