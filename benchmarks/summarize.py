@@ -5,7 +5,7 @@
 Targets: first bullet within 10 s on two cores, text of 40 pages within 3 s, a refusal within 1 s, of a context that the
 model was not trained for and of one whose cache exceeds this machine's memory.
 The PDF is the tests' (350 words a page); the embedded model has 1,024 tokens of context, so every page is a prompt. It
-comes as it is, in BF16, which a processor without units for it reads slowly, and as the Q4_K_M that `plan` would have made.
+comes as it is, in BF16, which a processor without units for it reads slowly, and as a Q4_K_M.
 """
 
 import argparse
