@@ -3,63 +3,53 @@
 import io
 import os
 import sys
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from pennyweight import __version__
-from pennyweight.cli import (
-    bench,
-    calibrate,
-    compare,
-    convert,
-    demo,
-    imatrix,
-    inspect,
-    lint,
-    perplexity,
-    plan,
-    quantize,
-    results,
-    run,
-    serve,
-    summarize,
-    sweep,
-    tasks,
-)
 from pennyweight.cli.entry import listen
 from pennyweight.core.errors import PennyweightError
+
+if TYPE_CHECKING:
+    app: typer.Typer
+
+VERBS = (
+    *("plan", "quantize", "inspect", "lint", "convert", "imatrix", "bench", "perplexity", "compare", "sweep", "tasks"),
+    *("run", "summarize", "serve", "calibrate", "results", "demo"),
+)
+"""In the order of the help; each is a function in a module of its name."""
 
 INTERRUPTED, STOPPED = 130, "interrupted; nothing half-written is left behind"
 # Click's UsageError, from wherever this Typer has it: newer ones carry their own Click, older ones import it.
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
-app = typer.Typer(
-    name="pennyweight",
-    help="Fit language models onto the hardware you own: plan, make, measure, run.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command()(plan.plan)
-app.command()(quantize.quantize)
-app.command()(inspect.inspect)
-app.command()(lint.lint)
-app.command()(convert.convert)
-app.command()(imatrix.imatrix)
-app.command()(bench.bench)
-app.command()(perplexity.perplexity)
-app.command()(compare.compare)
-app.command()(sweep.sweep)
-app.command()(tasks.tasks)
-app.command()(run.run)
-app.command()(summarize.summarize)
-app.command()(serve.serve)
-app.command()(calibrate.calibrate)
-app.command()(results.results)
-app.command()(demo.demo)
+
+def __getattr__(name: str) -> Any:
+    """`app`: the command with all its verbs."""
+    if name == "app":
+        return command(VERBS)
+    raise AttributeError(f"module 'pennyweight.cli.main' has no attribute {name!r}")
 
 
-@app.callback(invoke_without_command=True)
+@cache
+def command(verbs: tuple[str, ...]) -> typer.Typer:
+    """The command with these verbs."""
+    made = typer.Typer(
+        name="pennyweight",
+        help="Fit language models onto the hardware you own: plan, make, measure, run.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for verb in verbs:
+        made.command()(getattr(import_module(f"pennyweight.cli.{verb}"), verb))
+    made.callback(invoke_without_command=True)(options)
+    return made
+
+
 def options(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and exit."),
@@ -71,13 +61,18 @@ def options(
         print(context.get_help())
 
 
+def wanted(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The verb that is named first, alone: the others need not be read; all of them where none is."""
+    return (arguments[0],) if arguments and arguments[0] in VERBS else VERBS
+
+
 def main() -> None:
     """Run the command line. Exit 0 done; 1 the answer is no; 2 bad request, one line on stderr; 130 interrupted."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an ASCII terminal gets ? for ×; stderr has such a rule by default
     listen()
     try:
-        code = app(standalone_mode=False) or 0
+        code = command(wanted(sys.argv[1:]))(standalone_mode=False) or 0
         sys.stdout.flush()  # here, where a broken pipe is still understood
     except PennyweightError as error:
         _fail(str(error), error.exit_code)

@@ -84,7 +84,19 @@ def test_memory_sizes_are_gib_as_cards_are_sold(capsys, monkeypatch) -> None:
     assert card["bandwidth"] == 360e9
 
 
-HEAVY = ("torch", "numba", "matplotlib", "xllamacpp", "gguf", "rich", "huggingface_hub", "numpy", "pydantic", "sqlite3")
+HEAVY = (
+    "pennyweight.cli.sweep",
+    "torch",
+    "numba",
+    "matplotlib",
+    "xllamacpp",
+    "gguf",
+    "rich",
+    "huggingface_hub",
+    "numpy",
+    "pydantic",
+    "sqlite3",
+)
 
 
 def test_a_plan_of_a_published_model_imports_nothing_heavy(tmp_path) -> None:
