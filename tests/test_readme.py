@@ -56,18 +56,13 @@ def test_the_command_on_the_embedded_model_runs(monkeypatch: pytest.MonkeyPatch)
 def test_the_plan_prints_what_the_readme_shows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (command, screen), *others = re.findall(r"^\$ (pennyweight plan .*)\n((?:.*\n)*?)```", README, re.MULTILINE)
-    assert not others
-    monkeypatch.setenv("COLUMNS", "90")
+    ((command, screen),) = re.findall(r"^\$ (pennyweight plan .*)\n((?:.*\n)*?)\n…\n```", README, re.MULTILINE)
+    monkeypatch.setenv("COLUMNS", "92")
     monkeypatch.setattr(sys, "argv", shlex.split(command))
     with pytest.raises(SystemExit) as left:
         main()
     assert not left.value.code
-    printed = capsys.readouterr().out
-    before, _, after = screen.partition("… every number with its source …")
-    assert before.strip() in printed
-    assert after.strip()
-    assert printed.rstrip().endswith(after.strip())
+    assert capsys.readouterr().out.startswith(screen)
 
 
 @pytest.mark.slow
