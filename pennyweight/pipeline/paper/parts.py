@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from pennyweight.pipeline.paper.document import Page
 
@@ -22,8 +23,11 @@ class Part:
 
     @property
     def text(self) -> str:
-        """The pages with their numbers before them, as the model sees them."""
-        return "\n\n".join(marked(page) for page in self.pages)
+        """The pages with their numbers before them, as the model sees them; pieces of one page are told as one."""
+        pages = groupby(self.pages, key=lambda page: page.number)
+        return "\n\n".join(
+            marked(Page(number=number, text=" ".join(page.text for page in pieces))) for number, pieces in pages
+        )
 
 
 def marked(page: Page) -> str:
@@ -34,9 +38,10 @@ def marked(page: Page) -> str:
 def parts_of(pages: Sequence[Page], budget: int, count: Count) -> tuple[Part, ...]:
     """Parts of at most `budget` tokens each, about equally long, so that the last is no stub.
 
+    A page that takes more than a third of the budget is cut: whole, such pages would leave much of every part empty.
     A token may straddle two pages, so a part can have a token less for each page than the sum says, never more.
     """
-    pieces = [(piece, count(marked(piece)) + 1) for page in pages for piece in _pieces(page, budget, count)]
+    pieces = [(piece, count(marked(piece)) + 1) for page in pages for piece in _pieces(page, budget // 3, count)]
     total = sum(tokens for _, tokens in pieces)
     even = -(-total // -(-total // budget)) if total > budget else budget
     return tuple(_grouped(pieces, budget, even))
