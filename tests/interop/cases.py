@@ -61,6 +61,7 @@ CASES = (
     _half("int-quantized", _SYM, "hf", "dequantize"),
     _half("float-quantized", _SYM, "hf", "dequantize"),
     _half("float-quantized", Wish(per_tensor=True, input_scale=0.03125), "hf", "dequantize"),
+    _half("float-quantized", Wish(input_scale=0.03125), "hf", "dequantize"),
     *(_half("pack-quantized", Wish(bits=4, group_size=8), "hf", "dequantize", family) for family in EXPERTS),
     *(_half("float-quantized", Wish(), "hf", "dequantize", family) for family in EXPERTS),
     Case(
