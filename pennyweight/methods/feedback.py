@@ -56,13 +56,13 @@ class Rows:
 
         each_in_threads(bring, _slabs(len(self._weight)), default_threads())
         self._reached = start
-        return _rows(self._target[:, start:stop], self.count)
+        return as_rows(self._target[:, start:stop], self.count)
 
     def round(self, start: int, stop: int, group: NDArray[np.int32], parameters: Parameters) -> None:
         """Round columns start..stop − 1; `group` (columns,) says which of the parameters' groups each belongs to."""
         from pennyweight.kernels.feedback import round_columns
 
-        step, zero, minimum = (_tiles(p) for p in (parameters.step, parameters.zero, parameters.minimum))
+        step, zero, minimum = (as_tiles(p) for p in (parameters.step, parameters.zero, parameters.minimum))
         span = (start, stop, self._reached, self._lazy)
 
         def work(tiles: slice) -> None:
@@ -85,7 +85,7 @@ class Rows:
     @property
     def loss(self) -> float:
         """Σ (w' − q)² · curvature over all weights."""
-        return float(_rows(self._loss, self.count).sum(dtype=np.float64))
+        return float(as_rows(self._loss, self.count).sum(dtype=np.float64))
 
     def _laid(self, weight: "torch.Tensor") -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The weight as tiles, columns in the order of processing, twice."""
@@ -159,7 +159,7 @@ def _rows_of(tiles: slice) -> slice:
     return slice(tiles.start * LANES, tiles.stop * LANES)
 
 
-def _tiles(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+def as_tiles(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     """(rows, columns) → (tiles, columns, 16), the last tile filled up with zeros."""
     rows, columns = matrix.shape
     tiles = -(-rows // LANES)
@@ -167,6 +167,6 @@ def _tiles(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(padded.reshape(tiles, LANES, columns).swapaxes(1, 2))
 
 
-def _rows(tiles: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+def as_rows(tiles: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """(tiles, columns, 16) → (rows, columns)."""
     return np.ascontiguousarray(tiles.swapaxes(1, 2).reshape(-1, tiles.shape[1])[:count])

@@ -12,6 +12,7 @@ Source: Dettmers et al., SpQR (arXiv 2306.03078); see `methods.spqr` for the pub
 """
 
 from dataclasses import dataclass
+from functools import partial
 from math import floor
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from pennyweight.formats.base import Floats
 from pennyweight.formats.spqr_codes import LEAST_BITS, SPQR_TILE, dense_bits
 from pennyweight.formats.spqr_fit import TOP, second_order
 from pennyweight.methods.factor import factor
+from pennyweight.methods.feedback import as_rows, as_tiles
 from pennyweight.methods.quantized import Quantized, check_statistics, check_weight, name_of
 from pennyweight.methods.spqr import without
 from pennyweight.methods.spqr_round import Fitted, fitted, round_apart
@@ -131,7 +133,7 @@ def fit(weight: Floats, importance: Floats, kept_apart: Floats, group_size: int)
 
     x, left = without(weight, kept_apart, group_size)
     cost = left * importance.reshape(-1, group_size)
-    laid, paid = (_tiles(part.reshape(weight.shape)) for part in (x, cost))
+    laid, paid = (as_tiles(part.reshape(weight.shape).astype(np.float32)) for part in (x, cost))
     shape = len(laid), weight.shape[1] // group_size, SPQR_TILE
     scale, zero, scale_codes, zero_codes = (np.zeros(shape, np.float32) for _ in range(4))
 
@@ -139,14 +141,16 @@ def fit(weight: Floats, importance: Floats, kept_apart: Floats, group_size: int)
         kernels.search_ranges(laid[tiles], paid[tiles], group_size, scale[tiles], zero[tiles])
 
     each_in_threads(search, _slabs(len(laid)), default_threads())
-    second = np.stack([n for v in (scale, zero) for n in second_order(_rows(v))[1]], axis=-1).astype(np.float32)
+    in_rows = partial(as_rows, count=len(weight))
+    orders = [number for part in (scale, zero) for number in second_order(in_rows(part))[1]]
+    second = np.stack(orders, axis=-1).astype(np.float32)
 
     def choose(tiles: slice) -> None:
         found = scale_codes[tiles], zero_codes[tiles]
         kernels.choose_codes(laid[tiles], paid[tiles], group_size, second[tiles], *found)
 
     each_in_threads(choose, _slabs(len(laid)), default_threads())
-    return fitted(_rows(scale_codes).astype(np.uint8), _rows(zero_codes).astype(np.uint8), second)
+    return fitted(in_rows(scale_codes).astype(np.uint8), in_rows(zero_codes).astype(np.uint8), second)
 
 
 def _cost(seen: Statistics) -> Floats:
@@ -157,13 +161,3 @@ def _cost(seen: Statistics) -> Floats:
 
 def _slabs(tiles: int) -> list[slice]:
     return [slice(i, i + 1) for i in range(tiles)]
-
-
-def _tiles(matrix: Floats) -> Floats:
-    """(rows, n) → (rows / 16, n, 16), float32."""
-    return np.ascontiguousarray(matrix.reshape(-1, SPQR_TILE, matrix.shape[1]).swapaxes(1, 2), np.float32)
-
-
-def _rows(tiles: Floats) -> Floats:
-    """(tiles, n, 16) → (rows, n)."""
-    return np.ascontiguousarray(tiles.swapaxes(1, 2)).reshape(-1, tiles.shape[1])
