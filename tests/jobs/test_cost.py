@@ -15,6 +15,7 @@ def test_a_meter_is_blind_to_what_came_and_went_before() -> None:
     meter = MemoryMeter()
     if not meter._resets:
         pytest.skip("this system keeps no high-water mark that can be set back")
-    during = np.ones(32 * MIB, np.uint8)
+    # More than 32 MiB, or glibc may take it from what earlier tests left in the heap, resident already.
+    during = np.ones(64 * MIB, np.uint8)
     del during
-    assert 30 * MIB <= meter.more_bytes <= 48 * MIB
+    assert 62 * MIB <= meter.more_bytes <= 80 * MIB
