@@ -102,10 +102,20 @@ def _go_on(url: str, server: Server, descriptor: int, have: int, size: int, adva
         if stated != size:
             raise FormatError(f"{url} has {stated} bytes where {size} were promised; ask again")
         while have < size and (piece := answer.read(min(_PIECE, size - have))):
-            os.write(descriptor, piece)
+            _append(descriptor, piece)
             have += len(piece)
             advance(len(piece))
     return have
+
+
+def _append(descriptor: int, piece: bytes) -> None:
+    """All of it. Raises: OutputError: a full disk is no server that broke off."""
+    rest = memoryview(piece)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError as error:
+        raise OutputError(f"cannot write what is fetched: {error.strerror}; what has come stays") from error
 
 
 def _restart(descriptor: int) -> int:

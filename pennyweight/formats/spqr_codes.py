@@ -24,7 +24,8 @@ LEAST_BITS, MOST_BITS = 3.25, 6.0
 """Budgets of the layout without padding: what groups of 64 take, and where half a weight in five is kept apart."""
 
 _WORD_BITS = 64  # a row of a tile: 16 codes, two codes of its own, its part of the second-order numbers, 2 unused bits
-_OUTLIER_BITS, _COUNT_BITS = 32, 16
+OUTLIER_BITS, _COUNT_BITS = 32, 16
+"""Of an outlier, value and column; and of how many a row has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ class SpQRCodes:
     def stored_bits(self) -> int:
         """Bits of SpQR's own layout: a 64-bit word for 16 weights, 32 bits an outlier and a row's beginning."""
         words = self.codes.size // SPQR_TILE * _WORD_BITS
-        return words + _OUTLIER_BITS * (self.outlier_values.size + self.outlier_offsets.size)
+        return words + OUTLIER_BITS * (self.outlier_values.size + self.outlier_offsets.size)
 
 
 def dense_bits(rows: int, columns: int, group_size: int, outliers: int) -> int:
@@ -82,6 +83,6 @@ def dense_bits(rows: int, columns: int, group_size: int, outliers: int) -> int:
     return (
         WORD_BITS * words_of(columns, 3) * rows
         + (6 + 64 // SPQR_TILE) * groups
-        + _OUTLIER_BITS * outliers
+        + OUTLIER_BITS * outliers
         + _COUNT_BITS * rows
     )

@@ -21,7 +21,7 @@ import numpy as np
 from pennyweight.core.errors import BadRequest, ShapeError
 from pennyweight.core.parallel import default_threads, each_in_threads
 from pennyweight.formats.base import Floats
-from pennyweight.formats.spqr_codes import LEAST_BITS, SPQR_TILE, dense_bits
+from pennyweight.formats.spqr_codes import LEAST_BITS, OUTLIER_BITS, SPQR_TILE, dense_bits
 from pennyweight.formats.spqr_fit import TOP, second_order
 from pennyweight.methods.factor import factor
 from pennyweight.methods.feedback import as_rows, as_tiles
@@ -42,8 +42,6 @@ output error of layers of the embedded model was 0.0048 with groups of 16, 0.005
 
 LEAST_COST = 1e-4
 """Of the mean importance, for columns that calibration never saw: other texts may reach them."""
-
-_OUTLIER_BITS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +101,7 @@ def outliers_within(name: str, rows: int, columns: int, config: SpqrDenseConfig)
             f"{name}: {config.bits:g} bits a weight are asked for, but codes and scales of {rows} × {columns} take "
             f"{others / (rows * columns):.3f}; ask for more"
         )
-    return min(spare // _OUTLIER_BITS, rows * columns)
+    return min(spare // OUTLIER_BITS, rows * columns)
 
 
 def fit_around_outliers(

@@ -1,6 +1,8 @@
 """Downloads from a hub on this machine that breaks off, lies and dies; huggingface_hub itself is on the other side."""
 
+import errno
 import hashlib
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +95,31 @@ def test_a_server_that_breaks_off_is_asked_for_the_rest(hub: HubServer, gguf: by
     hub.lies["m-Q8_0.gguf"] = "cut once"
     assert local_path(GGUF).read_bytes() == gguf
     assert hub.ranges_of("m-Q8_0.gguf") == ["bytes=0-", f"bytes={len(gguf) // 2}-"]
+
+
+def test_short_writes_lose_nothing_and_a_full_disk_is_no_broken_server(
+    hub: HubServer, gguf: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = [1000]
+
+    def write(descriptor: int, data: memoryview, write=os.write) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        done = write(descriptor, data[: room[0]])
+        room[0] -= done
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fetch_module.os, "write", write)
+        with pytest.raises(OutputError, match="No space left"):
+            local_path(GGUF)
+    [part] = parts(tmp_path)
+    assert part.read_bytes() == gguf[:1000]
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            fetch_module.os, "write", lambda descriptor, data, write=os.write: write(descriptor, data[:999])
+        )
+        assert again(GGUF).read_bytes() == gguf
 
 
 def test_what_came_before_a_break_is_not_fetched_twice(
