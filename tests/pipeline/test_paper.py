@@ -224,6 +224,21 @@ def test_parts_fit_the_budget_and_lose_no_word(texts: list[str], budget: int) ->
     assert [number for part in parts for number in part.numbers] == sorted(n for part in parts for n in part.numbers)
 
 
+def test_pages_that_would_leave_parts_half_empty_are_cut_and_told_as_one_page_each() -> None:
+    sentence = "Nine words stand in this sentence and it ends. "
+    pages = [Page(number=i, text=(sentence * 12).strip()) for i in range(1, 13)]  # 562 letters, budgets of 900
+    parts = parts_of(pages, 900, len)
+    assert len(parts) <= 9, "whole pages would take twelve parts"
+    for part in parts:
+        assert len(part.text) <= 900
+        assert [part.text.count(f"[page {number}]") for number in part.numbers] == [1] * len(part.numbers)
+        assert all(
+            line.startswith(("[page", "Nine")) and line.endswith(("]", ".")) for line in part.text.split("\n") if line
+        )
+    assert len(parts_of(pages, 6000, len)) == 2
+    assert {len(part.pages) for part in parts_of(pages, 6000, len)} == {6}, "pages small beside the budget stay whole"
+
+
 @given(st.text("abc d\n", max_size=20000))
 def test_pages_of_a_text_keep_its_words_and_their_size(text: str) -> None:
     pages = paginate(text)
