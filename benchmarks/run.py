@@ -7,6 +7,10 @@ and llama.cpp's sampler chain through ctypes and nothing else: the ceiling), `xl
 its own clock), `run` (`pennyweight.jobs.run`, text and all). Ratios are those of one turn, so that a machine that slows
 does so for all three. Target: `run` within 3 % of xllamacpp, in reading and in writing.
 
+Beside the ratios, which need many turns on a machine that other work disturbs, stands what `run` cannot share with the
+others: the part of its turns that is spent outside llama.cpp's own functions, by one clock, from the text that is given
+to the text that is returned.
+
 llama.cpp's server divides all tokens by the time of all but the first; here all but the first are divided by it.
 """
 
@@ -31,11 +35,14 @@ from pennyweight.jobs.speaking import SpeakingOptions
 from pennyweight.pipeline.synthetic import synthetic_gguf
 from pennyweight.recipes.file_types import get_file_type
 from pennyweight.runtimes.llama_cpp import Context, ContextSettings, Model, Sampling
+from pennyweight.runtimes.llama_cpp.library import library
 from pennyweight.runtimes.llama_cpp.sampler import Sampler
 from pennyweight.runtimes.llama_cpp.session import Clock
 
 N_CTX, SEED, TEMPERATURE, WANTED = 4096, 7, 0.8, 0.03
 PHASES = ("prompt", "decode")
+COMPUTES = ("llama_decode", "llama_synchronize", "llama_sampler_sample")
+"""What llama.cpp itself does in a turn, whoever calls it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +120,48 @@ def run(path: Path, work: Work) -> Iterator[Turn]:
         yield turn
 
 
+class Outside:
+    """What part of a call's time is not spent in `COMPUTES`; its own clock counts as outside."""
+
+    def __init__(self) -> None:
+        self._inside = 0.0
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """The functions of `COMPUTES`, timed."""
+        functions = {name: getattr(library(), name) for name in COMPUTES}
+        try:
+            for name, function in functions.items():
+                setattr(library(), name, self._timed(function))
+            yield
+        finally:
+            for name, function in functions.items():
+                setattr(library(), name, function)
+
+    def share(self, turn: Turn) -> float:
+        """Run it; seconds outside ÷ seconds in all."""
+        self._inside, started = 0.0, perf_counter()
+        turn()
+        return 1 - self._inside / (perf_counter() - started)
+
+    def _timed(self, function: Callable[..., int]) -> Callable[..., int]:
+        def call(*arguments: object) -> int:
+            started = perf_counter()
+            try:
+                return function(*arguments)
+            finally:
+                self._inside += perf_counter() - started
+
+        return call
+
+
+def outside_share(path: Path, work: Work, turns: int) -> float:
+    """The median over turns of `run` after one that is not counted."""
+    outside = Outside()
+    with run(path, work) as turn, outside.watched():
+        return statistics.median([outside.share(turn) for _ in range(turns + 1)][1:])
+
+
 CONTENDERS = {"raw": raw, "xllamacpp": xllamacpp, "run": run}
 
 
@@ -150,7 +199,8 @@ def main() -> None:
     # Random tokens, equal for all: a synthetic model's vocabulary spells no text.
     prompt = np.random.default_rng(SEED).integers(300, config.vocabulary_size, args.p).astype(np.int32)
     with synthetic_gguf(config, Path(name).name, get_file_type(type_name)) as path:
-        found = take_turns(path, Work(prompt=prompt, count=args.n, threads=args.t), args.turns)
+        work = Work(prompt=prompt, count=args.n, threads=args.t)
+        found, outside = take_turns(path, work, args.turns), outside_share(path, work, min(5, args.turns))
     speeds = {
         contender: dict(zip(PHASES, map(statistics.median, zip(*turns, strict=True)), strict=True))
         for contender, turns in found.items()
@@ -164,8 +214,9 @@ def main() -> None:
     for rival, phases in costs.items():
         shown = ", ".join(f"{phase} {cost['median']:+.1%} ± {cost['stderr']:.1%}" for phase, cost in phases.items())
         print(f"run {rival}: {shown}; at most {WANTED:.0%} is wanted over xllamacpp")
+    print(f"outside llama.cpp: {outside:.2%} of a turn of run")
     shape = {"model": args.model, "prompt": args.p, "generated": args.n, "threads": args.t, "turns": args.turns}
-    record("run", {**shape, "seed": SEED, "tokens_per_second": speeds, "overhead": costs})
+    record("run", {**shape, "seed": SEED, "tokens_per_second": speeds, "overhead": costs, "outside": outside})
 
 
 if __name__ == "__main__":
