@@ -14,9 +14,10 @@ from pennyweight.formats.codes import BlockCodes
 from pennyweight.formats.grid import Grid, PackedCodes
 from pennyweight.kernels import grids
 from pennyweight.methods import fp8, gptaq, gptq, llm_int8, rtn, spqr, spqr_dense
-from pennyweight.methods.quantized import Quantized, check_weight, name_of
+from pennyweight.methods.quantized import Quantized, check_statistics, check_weight, name_of, packed
 from pennyweight.methods.statistics import Statistics, importance, nothing_seen
 from pennyweight.recipes.grammar import FEEDBACK, Recipe
+from pennyweight.transforms import awq_clip
 
 if TYPE_CHECKING:
     import torch
@@ -26,10 +27,9 @@ Round = Callable[["torch.Tensor", Statistics | None], Quantized]
 
 MORE_DAMP = 0.1
 """Ten times the usual: with fewer tokens than columns the Hessian has directions that were never seen, and what error
-feedback does along them is noise."""
+feedback, or a search for ranges, does along them is noise."""
 
 _SLAB_WEIGHTS = 1 << 20
-_CLIPPING = rtn.RtnConfig(clip_search=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,14 @@ def directory_rounding(recipe: Recipe) -> Rounding:
     if recipe.method in FEEDBACK:
         return _feedback(recipe.method, grid, starved=_nearest(grid))
     if "awq" in recipe.transforms:
-        return Rounding(method="rtn", grid=grid, round=_searched(grid), needs_statistics=True, starved=_nearest(grid))
+        return Rounding(
+            method="rtn",
+            grid=grid,
+            round=_clipped(grid),
+            needs_statistics=True,
+            needs_hessian=True,
+            starved=_nearest(grid),
+        )
     return _plain("rtn", grid, rtn.quantize_weight)
 
 
@@ -122,9 +129,20 @@ def _nearest(grid: Grid) -> Round:
     return lambda weight, statistics: rtn.quantize_weight(weight, None, grid)
 
 
-def _searched(grid: Grid) -> Round:
-    """Round-to-nearest on ranges that lose least, weighted by mean x²: AWQ's clip search, a group at a time."""
-    return lambda weight, statistics: rtn.quantize_weight(weight, statistics, grid, _CLIPPING)
+def _clipped(grid: Grid) -> Round:
+    """Round-to-nearest on the ranges that AWQ's clip search finds."""
+
+    def round(weight: "torch.Tensor", statistics: Statistics | None) -> Quantized:
+        check_weight(weight, name_of(statistics))
+        seen = check_statistics(weight, statistics, "awq")
+        assert seen.hessian is not None
+        hessian, damp = seen.hessian / seen.tokens, MORE_DAMP if seen.tokens < seen.columns else 0.0
+        hessian.diagonal().add_(damp * hessian.diagonal().mean())
+        parameters = awq_clip.clip(weight, hessian, grid)
+        codes = grid.round(np.ascontiguousarray(weight.detach().float().cpu().numpy()), parameters)
+        return packed(grid, codes, parameters, weight, damp=damp)
+
+    return round
 
 
 def decoded(codes: PackedCodes) -> NDArray[np.float32]:

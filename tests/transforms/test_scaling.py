@@ -1,10 +1,14 @@
 """Scaling between layers keeps the function (in float64), whoever chose the scale; and the searches do not harm."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from pennyweight.core.errors import BadRequest, BadWeights, ShapeError
 from pennyweight.formats import grids
+from pennyweight.formats.grid import Grid, Parameters
+from pennyweight.formats.integer_grid import range_parts
 
 torch = pytest.importorskip("torch")
 
@@ -95,23 +99,59 @@ def test_statistics_of_scaled_inputs_are_those_of_the_inputs_scaled() -> None:
         torch.testing.assert_close(getattr(here, name), getattr(there, name), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["INT3_G128", "INT4_G128_ASYM"])
-def test_clipping_never_raises_a_groups_output_error(name: str) -> None:
-    weight, seen = layer(columns=COLUMNS)
+def output_errors(
+    weight: "torch.Tensor", hessian: "torch.Tensor", grid: Grid, parameters: Parameters
+) -> "torch.Tensor":
+    """Δ H Δᵀ of each row, float64."""
+    array = weight.numpy()
+    missed = weight - torch.from_numpy(grid.decode(grid.round(array, parameters), parameters))
+    return (missed.double() @ hessian.double() * missed).sum(1)
+
+
+def ranges(weight: "torch.Tensor", grid: Grid) -> list[Parameters]:
+    """Of one group, all that a clip search may choose from."""
+    array = weight.numpy()
+    low, high = np.minimum(array.min(1, keepdims=True), 0), np.maximum(array.max(1, keepdims=True), 0)
+    return [grid.fit(np.clip(array, low * part, high * part)) for part in range_parts()]
+
+
+@pytest.mark.parametrize("name", ["INT3_G128", "INT4_G128_ASYM", "INT4_G128"])
+def test_clipping_takes_the_range_that_no_other_betters_given_all_other_groups(name: str) -> None:
+    weight, seen = layer(columns=COLUMNS + 64)  # the last group is short
     hessian, grid = seen.hessian / seen.tokens, grids.get(name)
-    clipped = awq_clip.clip(weight, hessian, grid)
-    for start in (0, 128):
-        part = slice(start, start + 128)
-        errors = [
-            (
-                (weight[:, part] - round_to_nearest(w[:, part], grid, None))
-                @ hessian[part, part]
-                * (weight[:, part] - round_to_nearest(w[:, part], grid, None))
-            ).sum(1)
-            for w in (weight, clipped)
+    found = awq_clip.clip(weight, hessian, grid, sweeps=10)
+    least = output_errors(weight, hessian, grid, found)
+    for group, columns in enumerate((slice(0, 128), slice(128, 256), slice(256, 320))):
+        for tried in ranges(weight[:, columns], grid):
+            step, zero = found.step.copy(), found.zero.copy()
+            step[:, group], zero[:, group] = tried.step[:, 0], tried.zero[:, 0]
+            other = Parameters(step=step, zero=zero, minimum=np.zeros_like(step))
+            assert (output_errors(weight, hessian, grid, other) >= least * (1 - 1e-4)).all()
+
+
+@pytest.mark.parametrize("name", ["INT3_G128", "INT4_G128_ASYM"])
+def test_clipping_of_one_group_is_the_papers_least_squared_output_error(name: str) -> None:
+    weight, x = layer(columns=128)[0], inputs(128)
+    grid = grids.get(name)
+    found = awq_clip.clip(weight, x.T @ x / len(x), grid)
+    errors = torch.stack(
+        [
+            ((weight - torch.from_numpy(grid.decode(grid.round(weight.numpy(), p), p))) @ x.T).square().mean(1)
+            for p in ranges(weight, grid)
         ]
-        assert (errors[1] <= errors[0] * (1 + 1e-4)).all()
-        assert errors[1].sum() < 0.95 * errors[0].sum()
+    )
+    rounded = torch.from_numpy(grid.decode(grid.round(weight.numpy(), found), found))
+    torch.testing.assert_close(((weight - rounded) @ x.T).square().mean(1), errors.amin(0), rtol=1e-4, atol=0)
+    assert errors.amin(0).sum() < 0.95 * errors[0].sum()
+
+
+def test_a_sweep_of_clipping_never_raises_the_layers_output_error() -> None:
+    weight, seen = layer(columns=COLUMNS)
+    hessian, grid = seen.hessian / seen.tokens, grids.get("INT3_G128")
+    errors = [output_errors(weight, hessian, grid, awq_clip.clip(weight, hessian, grid, sweeps=n)) for n in range(4)]
+    for before, after in pairwise(errors):
+        assert (after <= before * (1 + 1e-4)).all()
+    assert errors[1].sum() < 0.9 * errors[0].sum()
     with pytest.raises(BadRequest, match="needs an integer grid, got Q4_K"):
         awq_clip.clip(weight, hessian, grids.get("Q4_K"))
 
