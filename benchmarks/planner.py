@@ -14,14 +14,9 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from benchmarks.harness import record
-from benchmarks.planner_curves import (
-    cache_slope_errors,
-    depth_errors,
-    offload_errors,
-    slope_errors,
-    spilled_errors,
-)
+from benchmarks.planner_curves import cache_slope_errors, depth_errors, offload_errors, slope_errors
 from benchmarks.planner_fit import kind_left_out, left_out, predict
+from benchmarks.planner_hosts import host_errors
 from benchmarks.planner_memory import breakdown_errors, buffer_errors, cache_errors
 from benchmarks.planner_rows import Row, community_rows, expert_rows, measured_rows, other_rows, speed_rows
 from pennyweight.planner.calibration import DecodeRun, fit_rates
@@ -205,7 +200,9 @@ def main() -> None:
     table("Decode speed of models that no class was fitted to, median error", others, "25 %")
     prompts = prompt_groups()
     table("Prompt speed, median error", prompts, "none was set")
-    curves = {**offload_errors(), **depth_errors(), **slope_errors(), **cache_slope_errors(), **spilled_errors()}
+    curves = {**offload_errors(), **depth_errors(), **slope_errors(), **cache_slope_errors()}
+    hosts = host_errors()
+    table("Decode speed with layers on a host of known bandwidth, median error", hosts, "none was set")
     table("Curves, from two points or as shipped", curves, "offload: 10 % at each point from the two ends")
     worse = [group for group, values in decode.items() if (values["shipped"] or 0) > (values["constant 0.55"] or 0)]
     print(f"\ngroups where the card table is worse than the constant: {', '.join(worse) or 'none'}")
@@ -216,6 +213,7 @@ def main() -> None:
             "decode": decode,
             "other_models": others,
             "prompt": prompts,
+            "hosts": hosts,
             "curves": curves,
             "worse_than_constant": worse,
         },

@@ -4,14 +4,12 @@ import csv
 from collections import defaultdict
 from statistics import median
 
-from benchmarks.planner_rows import DATA, Swept, spilled_rows, swept_rows
+from benchmarks.planner_rows import DATA, Swept, swept_rows
 from pennyweight.core.units import MIB
 from pennyweight.planner.card_names import find_card
 from pennyweight.planner.curve import through_two_points
-from pennyweight.planner.footprint import BlockBytes, Family, Footprint, Placement, family_of, place, single_family
-from pennyweight.planner.host import Host, host_rates
+from pennyweight.planner.footprint import BlockBytes, Family, Footprint, family_of, place, single_family
 from pennyweight.planner.rates import card_rates
-from pennyweight.planner.speed import Machine, decode_seconds
 
 Group = dict[str, float | int | None]
 
@@ -20,9 +18,6 @@ ALL = 1 << 20
 
 README = {10: 13.45, 20: 21.36, 30: 40.04, 31: 48.19, 32: 54.78, 33: 60.62}
 """LLaMA-7B Q4_0, layers of 33 on the card → tokens/s (llama-bench's README). 34 and 35 move the cache."""
-
-STREAM = 102e9
-"""Bytes/s of the i9-10900X that the RTX 2080's spilled runs were made on."""
 
 
 def llama_7b() -> Footprint:
@@ -65,21 +60,6 @@ def cache_slope_errors() -> dict[str, Group]:
 
 def _group(errors: list[float]) -> Group:
     return {"points": len(errors), "median": median(errors), "largest": max(errors)}
-
-
-def spilled_errors() -> dict[str, Group]:
-    """Spilled runs of an RTX 2080 as shipped: card table, and a host known by its bandwidth alone."""
-    errors = []
-    for row, setting in spilled_rows():
-        flag, count = setting.split()
-        placement = _placement(row.footprint, flag, int(count))
-        machine = Machine(card=card_rates(row.card), host=host_rates(Host(bandwidth=STREAM)))
-        errors.append(abs(1 / decode_seconds(placement, machine, row.depth) / row.decode - 1))
-    return {"spilled runs, as shipped": {"points": len(errors), "median": median(errors), "largest": max(errors)}}
-
-
-def _placement(model: Footprint, flag: str, count: int) -> Placement:
-    return place(model, count) if flag == "-ngl" else place(model, None, count)
 
 
 def depth_errors() -> dict[str, Group]:

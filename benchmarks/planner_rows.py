@@ -80,17 +80,17 @@ def speed_rows() -> Iterator[Row]:
         yield _row(line["device"], card, model, line["quant"], float(line["tg_tok_s"]), float(line["pp_tok_s"]), era)
 
 
-def community_rows(spilled: bool = False, name: str = "community.csv") -> Iterator[Row]:
-    """llmfit's community runs with everything on the card, or those that spilled."""
+def community_rows(name: str = "community.csv") -> Iterator[Row]:
+    """llmfit's community runs with everything on the card (those that spilled are in `hosts.csv`)."""
     for line in _read(name):
-        if bool(line["setting"]) is spilled:
+        if not line["setting"]:
             card = find_card(line["device"])
             yield _row(line["device"], card, line["model"], line["quant"], float(line["tg_tok_s"]), 0.0, "community")
 
 
 def other_rows() -> Iterator[Row]:
     """Models that no constant was fitted to: Gemma, Phi, OLMo, hybrids, other experts."""
-    yield from community_rows(name="other_models.csv")
+    yield from community_rows("other_models.csv")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,12 +159,6 @@ def expert_rows() -> Iterator[Row]:
                 prompt=float(line["pp_tok_s"] or 0),
                 era="15396",
             )
-
-
-def spilled_rows() -> Iterator[tuple[Row, str]]:
-    """Runs with a part on the host, and their setting."""
-    settings = [line["setting"] for line in _read("community.csv") if line["setting"]]
-    yield from zip(community_rows(spilled=True), settings, strict=True)
 
 
 def _row(device: str, card: Card, model: str, quant: str, decode: float, prompt: float, era: str) -> Row:

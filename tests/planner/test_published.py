@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from benchmarks.planner import constant, decode_groups, llmfit, other_models, prompt_groups
-from benchmarks.planner_curves import cache_slope_errors, depth_errors, offload_errors, slope_errors, spilled_errors
+from benchmarks.planner_curves import cache_slope_errors, depth_errors, offload_errors, slope_errors
 from benchmarks.planner_fit import predict
+from benchmarks.planner_hosts import host_errors, host_rows, share_of
 from benchmarks.planner_memory import breakdown_errors, buffer_errors, cache_errors
 from benchmarks.planner_rows import DATA, Row, community_rows, measured_rows, speed_rows
 from pennyweight.planner.calibration import DecodeRun, fit_rates
 from pennyweight.planner.card_names import find_card
 from pennyweight.planner.footprint import Family, family_of
+from pennyweight.planner.host import READ_SHARE
 from pennyweight.planner.rates import card_rates
 
 
@@ -95,8 +97,11 @@ def test_prompts_of_small_models_and_of_experts_are_predicted() -> None:
     assert (found["gpt-oss-20b, nine devices"]["shipped"] or 1) < 0.25
 
 
-def test_spilled_runs_follow_from_the_hosts_bandwidth_alone() -> None:
-    assert (spilled_errors()["spilled runs, as shipped"]["median"] or 1) < 0.10
+def test_layers_on_a_host_follow_from_its_memory_on_hosts_that_were_left_out() -> None:
+    found = host_errors()
+    assert (found["all but held out"]["left out"] or 1) < 0.10
+    assert (found["Xeon, 16 cores"]["shipped"] or 1) < 0.12, "an H100's host, which has no say in the constant"
+    assert share_of(host_rows()) == pytest.approx(READ_SHARE, abs=0.005)
 
 
 def test_types_of_one_model_are_as_fast_beside_each_other_as_they_ran() -> None:
