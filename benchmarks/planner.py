@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from benchmarks.harness import record
+from benchmarks.planner_again import again_errors
 from benchmarks.planner_curves import cache_slope_errors, depth_errors, offload_errors, slope_errors
 from benchmarks.planner_fit import kind_left_out, left_out, predict
 from benchmarks.planner_hosts import host_errors
@@ -203,6 +204,8 @@ def main() -> None:
     curves = {**offload_errors(), **depth_errors(), **slope_errors(), **cache_slope_errors()}
     hosts = host_errors()
     table("Decode speed with layers on a host of known bandwidth, median error", hosts, "none was set")
+    again = again_errors()
+    table("Runs of plan_on_card predicted anew, median error", again, "calibrated 10 %, card table 25 %")
     table("Curves, from two points or as shipped", curves, "offload: 10 % at each point from the two ends")
     worse = [group for group, values in decode.items() if (values["shipped"] or 0) > (values["constant 0.55"] or 0)]
     print(f"\ngroups where the card table is worse than the constant: {', '.join(worse) or 'none'}")
@@ -214,6 +217,7 @@ def main() -> None:
             "other_models": others,
             "prompt": prompts,
             "hosts": hosts,
+            "again": again,
             "curves": curves,
             "worse_than_constant": worse,
         },

@@ -41,9 +41,9 @@ def _show(result: "CalibrateResult") -> None:
     ]
     print_table("", ("family", "part of the bandwidth", "known"), rows, left=("family", "known"))
     prompts = result.prompt_operations_per_second / 1e9
-    print(
-        f"a layer costs {result.seconds_per_layer * 1e6:.0f} µs beside its bytes; prompts run at {prompts:.0f} GFLOP/s"
-    )
+    layer, token = result.seconds_per_layer * 1e6, result.seconds_per_token * 1e6
+    more = f", a token {token:.0f} µs beside its layers" if token else ""
+    print(f"a layer costs {layer:.0f} µs beside its bytes{more}; prompts run at {prompts:.0f} GFLOP/s")
     print(f"the fit is within {result.worst_error:.1%} of its own runs; kept in {result.store}")
 
 

@@ -61,6 +61,7 @@ class CalibrateResult:
         bandwidth_efficiency: format family → part of the bandwidth at which its weights are read.
         cache_efficiency: the same of the cache, by its type's family.
         seconds_per_layer: what a decoder block costs beside its bytes.
+        seconds_per_token: what a token costs beside its blocks; 0 where no run tells it.
         prompt_operations_per_second: of a prompt's matrix products.
         prompt_seconds_per_layer: what a decoder block costs each micro-batch of a prompt beside them.
         measured_families: those that were run; the others keep the ratio of their class.
@@ -76,6 +77,7 @@ class CalibrateResult:
     bandwidth_efficiency: dict[str, float]
     cache_efficiency: dict[str, float]
     seconds_per_layer: float
+    seconds_per_token: float
     prompt_operations_per_second: float
     prompt_seconds_per_layer: float
     measured_families: tuple[str, ...]
@@ -122,6 +124,7 @@ def calibrate(*, quick: bool = False, runtime: str = IN_PROCESS, threads: int | 
         bandwidth_efficiency={family.value: value for family, value in rates.efficiency},
         cache_efficiency={family.value: value for family, value in rates.cache_efficiency},
         seconds_per_layer=rates.seconds_per_layer,
+        seconds_per_token=rates.seconds_per_token,
         prompt_operations_per_second=rates.prompt_flops,
         prompt_seconds_per_layer=rates.prompt_seconds_per_layer,
         measured_families=tuple(dict.fromkeys(family_of(task.type).value for task, _ in done)),
@@ -209,7 +212,8 @@ def _prompt(task: Task, speed: float, prior: Rates) -> PromptRun:
 
 def _error(task: Task, made: MeasuredRun, rates: Rates) -> float:
     run = _decode(task, made)
-    fitted = rates.read_seconds(run.nbytes, ((Family(run.family), 1.0),)) + run.layers * rates.seconds_per_layer
+    fitted = rates.seconds_per_token + run.layers * rates.seconds_per_layer
+    fitted += rates.read_seconds(run.nbytes, ((Family(run.family), 1.0),))
     return abs(fitted / run.seconds - 1)
 
 

@@ -21,6 +21,7 @@ PROTOCOL = "decode of synthetic models: two depths of one family, one run of eac
 EFFICIENCY, CACHE, LAYER = "bandwidth_efficiency", "cache_efficiency", "seconds_per_layer"
 BANDWIDTH, PROMPT = "calibration_bandwidth", "prompt_operations_per_second"
 PROMPT_LAYER = "prompt_seconds_per_layer"
+TOKEN = "seconds_per_token"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,7 @@ def devices(store: Store) -> tuple[str, ...]:
 def _constants(rates: Rates) -> Iterator[tuple[str, str, float]]:
     yield BANDWIDTH, "", rates.bandwidth
     yield LAYER, "", rates.seconds_per_layer
+    yield TOKEN, "", rates.seconds_per_token
     yield PROMPT, "", rates.prompt_flops
     yield PROMPT_LAYER, "", rates.prompt_seconds_per_layer
     for family, value in rates.efficiency:
@@ -115,19 +117,21 @@ def _row(metric: str, name: str, value: float, device: str, engine: str, when: s
 
 
 def _rates(rows: list[Measurement], prior: Rates) -> Rates | None:
-    """Whole or not at all: a store may be edited by hand."""
-    found = {(row.metric, row.type): row.value for row in rows}
-    wanted = [(BANDWIDTH, ""), (LAYER, ""), (PROMPT, ""), (PROMPT_LAYER, "")]
+    """Whole or not at all: a store may be edited by hand. A calibration from before tokens had a cost was fitted with
+    none."""
+    found = {(TOKEN, ""): 0.0} | {(row.metric, row.type): row.value for row in rows}
+    wanted = [(BANDWIDTH, ""), (LAYER, ""), (TOKEN, ""), (PROMPT, ""), (PROMPT_LAYER, "")]
     wanted += [(metric, family.value) for metric in (EFFICIENCY, CACHE) for family in Family]
     if any(key not in found or not 0 <= found[key] < float("inf") for key in wanted):
         return None
-    if any(found[key] == 0 for key in wanted if key[0] not in (LAYER, PROMPT_LAYER)):
+    if any(found[key] == 0 for key in wanted if key[0] not in (LAYER, TOKEN, PROMPT_LAYER)):
         return None
     return Rates(
         bandwidth=found[BANDWIDTH, ""],
         efficiency=tuple((family, found[EFFICIENCY, family.value]) for family in Family),
         cache_efficiency=tuple((family, found[CACHE, family.value]) for family in Family),
         seconds_per_layer=found[LAYER, ""],
+        seconds_per_token=found[TOKEN, ""],
         prompt_flops=found[PROMPT, ""],
         prompt_shares=prior.prompt_shares,
         prompt_seconds_per_layer=found[PROMPT_LAYER, ""],

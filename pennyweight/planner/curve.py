@@ -75,9 +75,8 @@ def _size_point(footprint: Footprint, machine: Machine, room: float, size: float
     inner = footprint.weights - footprint.embedding
     read = footprint.read * size / inner
     on_card = min(room / size, 1.0) if machine.card is not None and size > 0 else 0.0
-    seconds = card.read_seconds(read * on_card, footprint.shares) + host.read_seconds(
-        read * (1 - on_card), footprint.shares
-    )
+    seconds = card.seconds_per_token + card.read_seconds(read * on_card, footprint.shares)
+    seconds += host.read_seconds(read * (1 - on_card), footprint.shares)
     blocks, cache = len(footprint.blocks), footprint.depth_read(depth)
     for rates, part in ((card, on_card), (host, 1 - on_card)):
         seconds += part * (blocks * rates.seconds_per_layer + rates.cache_seconds(cache, footprint.cache_family))

@@ -1,6 +1,7 @@
 """The few constants of the speed model, by class of card, before anything was measured: fitted to published runs.
 
-    seconds per token = Σ bytes read by family / (efficiency · bandwidth)  +  layers · seconds per layer  +  depth
+    seconds per token = Σ bytes read by family / (efficiency · bandwidth)  +  layers · seconds per layer
+                        +  depth  +  seconds per token
 
 One efficiency for all (0.55, as others have it) is the wrong model: a card reads nearly at its bandwidth, and then each
 layer costs the same again, whatever it weighs. So small models and fast cards look inefficient and are not.
@@ -23,6 +24,8 @@ class Rates:
         efficiency: part of the bandwidth at which weights of a family are read.
         cache_efficiency: the same of the cache, by its type's family.
         seconds_per_layer: cost of one decoder block beside its bytes.
+        seconds_per_token: what a token costs beside its blocks (the runtime's turn, the logits' way to the host). Only
+            a calibration's models of few blocks tell it: published runs, of 16 to 80, are fitted as well without.
         prompt_flops: operations/s of a prompt's matrix products.
         prompt_shares: of these, families that are not as fast as Q4_0, or faster.
         prompt_seconds_per_layer: what a decoder block costs beside them, for each micro-batch.
@@ -48,6 +51,7 @@ class Rates:
     prompt_seconds_per_layer: float = 0.0
     expert_tokens: float = 0.0
     small_kernels: float = 1.0
+    seconds_per_token: float = 0.0
 
     def read_seconds(self, nbytes: float, shares: Shares) -> float:
         """Seconds to read weights of these families."""

@@ -2,7 +2,7 @@
 
 Decoding is a serial sum: the card reads its blocks, then the processor its own (llama.cpp runs one after the other):
 
-    t = bytes_card / (η · bandwidth) + layers · τ + cache_card / (η_kv · bandwidth)  +  the same of the host
+    t = θ + bytes_card / (η · bandwidth) + layers · τ + cache_card / (η_kv · bandwidth)  +  the same of the host
 
 A prompt is arithmetic, a cost of each block for each micro-batch (a prompt's kernels are launched one by one, where a
 token's are one graph), and the streaming of the host's weights to the card, which llama.cpp does anew for each
@@ -53,7 +53,7 @@ class Machine:
 def decode_seconds(placement: Placement, machine: Machine, depth: float = 0.0) -> float:
     """Seconds of the token after `depth` others."""
     footprint, card = placement.footprint, machine.card or machine.host
-    seconds = card.read_seconds(placement.card_read, footprint.shares)
+    seconds = card.seconds_per_token + card.read_seconds(placement.card_read, footprint.shares)
     seconds += machine.host.read_seconds(placement.host_read, footprint.shares)
     seconds += _blocks_seconds(placement.on_card, card, footprint, depth)
     return seconds + _blocks_seconds(placement.on_host, machine.host, footprint, depth)

@@ -59,6 +59,31 @@ def test_planted_constants_come_back(k: float, q8: float, layer: float, cache: f
     assert made.basis is Basis.CALIBRATED
 
 
+@settings(max_examples=60, deadline=None)
+@given(k=st.floats(0.05, 1.0), q8=st.floats(0.05, 1.0), layer=st.floats(1e-6, 1e-4), token=st.floats(1e-5, 1e-3))
+def test_what_a_token_costs_beside_its_layers_comes_back(k: float, q8: float, layer: float, token: float) -> None:
+    sizes = ((Family.K, 1.4e9, 48, k), (Family.K, 1.5e9, 8, k), (Family.Q8_0, 2.5e9, 8, q8), (Family.K, 2e8, 8, k))
+    runs = [run(family, nbytes, layers, share, layer) for family, nbytes, layers, share in sizes]
+    *runs, small = [replace(one, seconds=one.seconds + token) for one in runs]
+    made = fit_rates(runs, PRIOR, pairs=[CachePair(shallow=small, deep=small)])
+    assert made.seconds_per_token == pytest.approx(token, rel=1e-3)
+    assert made.seconds_per_layer == pytest.approx(layer, rel=1e-2, abs=1e-8)
+    assert dict(made.efficiency)[Family.K] == pytest.approx(k, rel=1e-4)
+    assert dict(made.efficiency)[Family.Q8_0] == pytest.approx(q8, rel=1e-3)
+
+
+@pytest.mark.parametrize(("nbytes", "factor"), [(9e7, 1.0), (2e8, 0.5)])
+def test_a_small_model_that_a_cache_may_hold_or_that_noise_made_quick_says_nothing_of_a_token(
+    nbytes: float, factor: float
+) -> None:
+    runs = [run(Family.K, 1.4e9, 48, 0.5, 5e-5), run(Family.K, 1.5e9, 8, 0.5, 5e-5)]
+    small = run(Family.K, nbytes, 8, 0.5, 5e-5)
+    small = replace(small, seconds=small.seconds * factor)
+    made = fit_rates(runs, PRIOR, pairs=[CachePair(shallow=small, deep=small)])
+    assert made == fit_rates(runs, PRIOR)
+    assert made.seconds_per_token == 0
+
+
 def test_a_family_that_was_not_run_keeps_the_ratio_of_its_class() -> None:
     made = fit_rates([run(Family.K, 8e8, 48, 0.4, 5e-5), run(Family.K, 9e8, 8, 0.4, 5e-5)], PRIOR)
     before = dict(PRIOR.efficiency)
@@ -94,6 +119,7 @@ def test_the_store_gives_back_the_newest_of_a_device(tmp_path: Path) -> None:
     fitted = fit_rates([run(Family.K, 8e8, 48, 0.4, 5e-5), run(Family.K, 9e8, 8, 0.4, 5e-5)], PRIOR)
     with open_store(tmp_path / "store.sqlite") as store:
         assert load_calibration(store, "RTX 4070", PRIOR) is None
+        fitted = replace(fitted, seconds_per_token=1e-4)
         save_calibration(store, "RTX 4070", "llama-bench b1", PRIOR)
         save_calibration(store, "RTX 4070", "llama-bench b2", fitted)
         save_calibration(store, hardware(), "llama.cpp b2", host_rates(Host()))
@@ -102,6 +128,7 @@ def test_the_store_gives_back_the_newest_of_a_device(tmp_path: Path) -> None:
         assert found.engine == "llama-bench b2"
         assert found.rates.efficiency == fitted.efficiency
         assert found.rates.seconds_per_layer == fitted.seconds_per_layer
+        assert found.rates.seconds_per_token == 1e-4
         assert found.rates.basis is Basis.CALIBRATED
         older = load_calibration(store, "RTX 4070", PRIOR, engine="llama-bench b1")
         assert older is not None
@@ -111,6 +138,15 @@ def test_the_store_gives_back_the_newest_of_a_device(tmp_path: Path) -> None:
         assert calibrated_card(store, find_card("RTX 4090")) is None
         assert calibrated_host(store, Host()) is not None
         assert devices(store) == (hardware(), "RTX 4070")
+
+
+def test_a_calibration_from_before_tokens_had_a_cost_has_none(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store.sqlite") as store:
+        save_calibration(store, "RTX 4070", "e", replace(PRIOR, seconds_per_token=1e-4))
+        store._connection.execute("DELETE FROM measurements WHERE metric = 'seconds_per_token'")
+        found = load_calibration(store, "RTX 4070", PRIOR)
+        assert found is not None
+        assert (found.rates.seconds_per_token, found.rates.seconds_per_layer) == (0, PRIOR.seconds_per_layer)
 
 
 def test_an_edited_calibration_counts_as_none(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.planner import constant, decode_groups, llmfit, other_models, prompt_groups
+from benchmarks.planner_again import again_errors
 from benchmarks.planner_curves import cache_slope_errors, depth_errors, offload_errors, slope_errors
 from benchmarks.planner_fit import predict
 from benchmarks.planner_hosts import host_errors, host_rows, share_of
@@ -102,6 +103,15 @@ def test_layers_on_a_host_follow_from_its_memory_on_hosts_that_were_left_out() -
     assert (found["all but held out"]["left out"] or 1) < 0.10
     assert (found["Xeon, 16 cores"]["shipped"] or 1) < 0.12, "an H100's host, which has no say in the constant"
     assert share_of(host_rows()) == pytest.approx(READ_SHARE, abs=0.005)
+
+
+def test_an_h100_that_no_constant_was_fitted_to_is_predicted() -> None:
+    found = again_errors()
+    for way in ("all on the card", "behind a context", "layers on the host"):
+        group = found[f"H100, {way}"]
+        assert (group["calibrated now"] or 1) < 0.10, way
+        assert (group["calibrated now"] or 1) < (group["calibrated then"] or 0), way
+        assert (group["table now"] or 1) < (group["table then"] or 0), way
 
 
 def test_types_of_one_model_are_as_fast_beside_each_other_as_they_ran() -> None:

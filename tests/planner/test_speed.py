@@ -39,7 +39,7 @@ def _by_definition(placement: Placement, made: Machine, depth: float) -> float:
     footprint, card, host = placement.footprint, made.card, made.host
     assert card is not None
     (family, _), *_ = footprint.shares
-    total = 0.0
+    total = card.seconds_per_token
     for i, block in enumerate(footprint.blocks):
         rates = card if i in placement.card_blocks else host
         experts_at = host if i in placement.expert_blocks_on_host else rates
@@ -55,8 +55,11 @@ def _by_definition(placement: Placement, made: Machine, depth: float) -> float:
 @pytest.mark.parametrize("lent", [0, 20])
 def test_a_token_costs_what_its_blocks_cost_in_turn(layers: int, lent: int) -> None:
     placement = place(plain(experts=300 * MIB), layers, lent)
-    expected = _by_definition(placement, machine(), 5000)
-    assert decode_seconds(placement, machine(), 5000) == pytest.approx(expected, rel=1e-9)
+    made = machine()
+    assert made.card is not None
+    made = replace(made, card=replace(made.card, seconds_per_token=2e-4))
+    expected = _by_definition(placement, made, 5000)
+    assert decode_seconds(placement, made, 5000) == pytest.approx(expected, rel=1e-9)
 
 
 @settings(max_examples=80, deadline=None)
