@@ -19,7 +19,15 @@ from benchmarks.planner_curves import cache_slope_errors, depth_errors, offload_
 from benchmarks.planner_fit import kind_left_out, left_out, predict
 from benchmarks.planner_hosts import host_errors
 from benchmarks.planner_memory import breakdown_errors, buffer_errors, cache_errors
-from benchmarks.planner_rows import Row, community_rows, expert_rows, measured_rows, other_rows, speed_rows
+from benchmarks.planner_rows import (
+    Row,
+    community_rows,
+    expert_rows,
+    hybrid_rows,
+    measured_rows,
+    other_rows,
+    speed_rows,
+)
 from pennyweight.planner.calibration import DecodeRun, fit_rates
 from pennyweight.planner.footprint import family_of, place
 from pennyweight.planner.rates import Rates, card_rates
@@ -115,10 +123,10 @@ def decode_groups(show: bool) -> dict[str, dict[str, float | int | None]]:
 
 def other_models(show: bool) -> dict[str, dict[str, float | int | None]]:
     """Median errors on models that no class of card was fitted to, by device: as shipped, and with the device left out
-    of what a kind of block costs more (norms after each half, biases of experts, latent attention)."""
+    of what a kind of block costs more (norms after each half, biases of experts, latent attention, recurrent state)."""
     groups: dict[str, dict[str, Errors]] = defaultdict(lambda: defaultdict(list))
     groups["all"]
-    rows = [*other_rows(), *expert_rows()]
+    rows = [*other_rows(), *expert_rows(), *hybrid_rows()]
     for row in rows:
         found = {
             "shipped": predict(row, card_rates(row.card)),
@@ -145,6 +153,7 @@ KINDS = {
     "gpt-oss": "gpt-oss-20b, nine devices",
     "DeepSeek": "DeepSeek-V2-Lite",
     "granite": "hybrids",
+    "Qwen3.5": "hybrids",
     "Nemotron": "hybrids",
     "Coder-Next": "hybrids",
 }
@@ -176,9 +185,9 @@ def table(title: str, rows: dict[str, dict[str, float | int | None]], target: st
     """Groups down, errors across, in percent."""
     columns = list(next(iter(rows.values())))
     print(f"\n{title}   (target: {target})")
-    print(f"  {'':<28}" + "".join(f"{name:>15}" for name in columns))
+    print(f"  {'':<28}" + "".join(f"{name:>17}" for name in columns))
     for group, values in rows.items():
-        print(f"  {group:<28}" + "".join(f"{_cell(name, values.get(name)):>15}" for name in columns))
+        print(f"  {group:<28}" + "".join(f"{_cell(name, values.get(name)):>17}" for name in columns))
 
 
 def _cell(name: str, value: float | int | None) -> str:

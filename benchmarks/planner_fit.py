@@ -98,23 +98,24 @@ def kind_left_out(row: Row, rows: Sequence[Row]) -> float:
     return 1 / (seconds + layers * median(_implied(other) for other in others))
 
 
-def _kind(row: Row) -> tuple[float, bool]:
+def _kind(row: Row) -> tuple[float, bool, bool]:
     """What the model's blocks have beside a dense block's work, as `weigh` found it."""
-    block = row.footprint.blocks[0]
-    return block.small_kernels, row.footprint.blocks[-1].latent
+    blocks = row.footprint.blocks
+    return blocks[0].small_kernels, blocks[-1].latent, any(block.recurrent for block in blocks)
 
 
 def _costs(row: Row) -> bool:
-    kernels, latent = _kind(row)
-    return latent or (kernels > 0 and card_rates(row.card).small_kernels > 0)
+    kernels, latent, recurrent = _kind(row)
+    return latent or recurrent or (kernels > 0 and card_rates(row.card).small_kernels > 0)
 
 
 def _without_kind(row: Row) -> tuple[float, float]:
-    """Seconds of a token without what the kind costs, and seconds of a dense layer, times all layers."""
-    plain = tuple(replace(block, small_kernels=0.0, latent=False) for block in row.footprint.blocks)
+    """Seconds of a token without what the kind costs, and seconds of a dense layer, times all that are of the kind."""
+    of_kind = sum(bool(block.small_kernels or block.latent or block.recurrent) for block in row.footprint.blocks)
+    plain = tuple(replace(block, small_kernels=0.0, latent=False, recurrent=False) for block in row.footprint.blocks)
     rates = card_rates(row.card)
     seconds = 1 / predict(replace(row, footprint=replace(row.footprint, blocks=plain)), rates)
-    return seconds, rates.seconds_per_layer * len(plain)
+    return seconds, rates.seconds_per_layer * of_kind
 
 
 def _implied(row: Row) -> float:

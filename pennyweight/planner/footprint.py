@@ -53,6 +53,7 @@ class BlockBytes:
         idle: it lies in memory and is not run: a draft head that nobody asked for.
         small_kernels: what norms after each half, or biases of experts, cost beside its bytes, in dense blocks.
         latent: its attention goes through a latent vector.
+        recurrent: it mixes through a recurrent state, and has a feed-forward too.
     """
 
     weights: int
@@ -65,6 +66,7 @@ class BlockBytes:
     idle: bool = False
     small_kernels: float = 0.0
     latent: bool = False
+    recurrent: bool = False
 
     @property
     def read(self) -> float:

@@ -122,11 +122,13 @@ def graph_shape(anatomy: Anatomy, footprint: Footprint) -> GraphShape:
 
 def _block(tensors: list[Sized], used: float) -> BlockBytes:
     experts = sum(t.nbytes for t in tensors if _expert(t))
+    names = [t.name for t in tensors]
     return BlockBytes(
         weights=sum(t.nbytes for t in tensors) - experts,
         experts=experts,
         experts_read=experts * used,
-        small_kernels=_small_kernels([t.name for t in tensors]),
+        small_kernels=_small_kernels(names),
+        recurrent=all(any(part in name for name in names) for part in (".ssm_", ".ffn_")),
     )
 
 

@@ -45,7 +45,7 @@ def _by_definition(placement: Placement, made: Machine, depth: float) -> float:
         experts_at = host if i in placement.expert_blocks_on_host else rates
         for at, nbytes in ((rates, block.weights), (experts_at, block.experts_read)):
             total += nbytes / (dict(at.efficiency)[family] * at.bandwidth)
-        total += rates.seconds_per_layer * (1.25 if block.experts else 1)
+        total += rates.seconds_per_layer * ((1.25 if block.experts else 1) + 1.35 * block.recurrent)
         total += block.cache_read * depth / (dict(rates.cache_efficiency)[footprint.cache_family] * rates.bandwidth)
     last = card if placement.output_on_card else host
     return total + footprint.output / (dict(last.efficiency)[family] * last.bandwidth)

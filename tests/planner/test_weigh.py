@@ -42,6 +42,14 @@ def test_a_token_of_qwen3_30b_a3b_reads_a_tenth_of_it() -> None:
     assert (made.expert_count, made.expert_used) == (128, 8)
 
 
+def test_a_block_is_recurrent_where_a_state_and_a_feed_forward_are_in_it() -> None:
+    made = footprint("Qwen3-Coder-Next", "Q4_K_M", Settings(context=4096))
+    assert [block.recurrent for block in made.blocks] == [i % 4 != 3 for i in range(48)], "full_attention_interval 4"
+    mixers_alone = footprint("Nemotron-3-Nano-30B-A3B-BF16", "Q4_K_M", Settings(context=4096))
+    assert any(block.state for block in mixers_alone.blocks)
+    assert not any(block.recurrent for block in mixers_alone.blocks)
+
+
 def test_a_tied_output_is_read_and_lies_on_the_card() -> None:
     made = footprint("Llama-3.2-1B", "Q4_K_M", Settings(context=4096))
     assert made.tied
