@@ -94,7 +94,9 @@ def write_glyphs(path: Path, lines: Sequence[str]) -> Path:
 
     letters = sorted({letter for line in lines for letter in line})
     codes = {letter: f"{i:04x}" for i, letter in enumerate(letters, 1)}
-    table = "\n".join(f"<{code}> <{letter.encode('utf-16-be').hex()}>" for letter, code in codes.items())
+    table = "\n".join(
+        f"<{code}> <{letter.encode('utf-16-be', 'surrogatepass').hex()}>" for letter, code in codes.items()
+    )
 
     def stream(text: str) -> StreamObject:
         made = StreamObject()

@@ -31,9 +31,9 @@ def local_path(model: str) -> Path:
     if model == "embedded":
         return EMBEDDED
     path = Path(model)
-    if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
+    if (model and path.is_dir()) or (path.is_file() and path.suffix == ".gguf"):
         return path
-    if path.exists():
+    if model and path.exists():
         raise BadRequest(f"{model} is neither a .gguf file nor a Hugging Face checkpoint directory")
     repository = _REPOSITORY.match(model)
     if "/" not in model and (known := find(model)):

@@ -7,6 +7,7 @@ import typer
 
 from pennyweight.cli.layers import LAYERS_HELP, layers
 from pennyweight.cli.output import print_json
+from pennyweight.cli.seed import MOST_SEED
 from pennyweight.core.units import parse_tokens, show_bytes, show_seconds
 
 if TYPE_CHECKING:
@@ -24,11 +25,13 @@ def run(
         int | None, typer.Option("-n", "--n-predict", min=0, help="Most tokens of an answer; default: until it ends.")
     ] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")] = None,
-    temperature: Annotated[float, typer.Option("--temp", help="0 takes the likeliest token.")] = 0.8,
+    temperature: Annotated[float, typer.Option("--temp", min=0, help="0 takes the likeliest token.")] = 0.8,
     top_p: Annotated[float, typer.Option("--top-p", help="Likeliest tokens that reach this together.")] = 0.95,
     top_k: Annotated[int, typer.Option("--top-k", help="Likeliest tokens to choose from; 0: all.")] = 40,
     min_p: Annotated[float, typer.Option("--min-p", help="Least fraction of the likeliest's probability.")] = 0.05,
-    seed: Annotated[int | None, typer.Option("-s", "--seed", help="Of the draws; default: a new one.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("-s", "--seed", min=0, max=MOST_SEED, help="Of the draws; default: a new one.")
+    ] = None,
     ctx: Annotated[
         str | None, typer.Option("-c", "--ctx", metavar="TOKENS", help="Context; default: the model's, 8k at most.")
     ] = None,

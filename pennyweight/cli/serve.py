@@ -60,9 +60,12 @@ def _keys(key: str | None, file: Path | None) -> tuple[str, ...]:
     keys = [] if key is None else [key]
     if file is not None:
         try:
-            keys += [line.strip() for line in file.read_text().splitlines() if line.strip()]
+            found = [line.strip() for line in file.read_text().splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise typer.BadParameter(f"--api-key-file {file} cannot be read: {error}") from error
+        if not found:  # whoever names one wants keys to be asked for
+            raise typer.BadParameter(f"--api-key-file {file} holds no key; one a line is wanted")
+        keys += found
     return tuple(keys)
 
 

@@ -7,6 +7,7 @@ import typer
 
 from pennyweight.cli.layers import LAYERS_HELP, layers
 from pennyweight.cli.output import print_json
+from pennyweight.cli.seed import MOST_SEED
 from pennyweight.core.units import parse_tokens, show_bytes, show_seconds
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ def summarize(
     cache_type_k: Annotated[str, typer.Option("-ctk", metavar="TYPE", help="What keys are stored in.")] = "f16",
     cache_type_v: Annotated[str, typer.Option("-ctv", metavar="TYPE", help="What values are stored in.")] = "f16",
     flash_attention: Annotated[str, typer.Option("-fa", metavar="on|off|auto", help="Flash attention.")] = "auto",
-    temperature: Annotated[float, typer.Option("--temp", help="0 takes the likeliest token.")] = 0.0,
-    seed: Annotated[int | None, typer.Option("-s", "--seed", help="Of the draws; default: a new one.")] = None,
+    temperature: Annotated[float, typer.Option("--temp", min=0, help="0 takes the likeliest token.")] = 0.0,
+    seed: Annotated[
+        int | None, typer.Option("-s", "--seed", min=0, max=MOST_SEED, help="Of the draws; default: a new one.")
+    ] = None,
     auto: Annotated[bool, typer.Option("--auto", help=AUTO_HELP)] = False,
     references: Annotated[bool, typer.Option("--references", help="Read the list of references too.")] = False,
     threads: Annotated[int | None, typer.Option("-t", "--threads", min=1, help="Default: every core.")] = None,

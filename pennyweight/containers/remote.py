@@ -124,7 +124,8 @@ def open_url(url: str, server: Server, extra: Mapping[str, str]) -> http.client.
             place = urllib.parse.urljoin(place, error.headers.get("Location", ""))
             continue
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise BadRequest(f"{url}: no answer: {_reason(error)}") from error
+            hint = "without a network give a file that is here; HF_ENDPOINT names a mirror"
+            raise BadRequest(f"{url}: no answer: {_reason(error)}; {hint}") from error
         return answer
     raise BadRequest(f"{url} is redirected more than {MAX_REDIRECTS} times")
 
@@ -148,4 +149,5 @@ def _meaning(code: int) -> str:
 
 def _reason(error: Exception) -> str:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    return (str(cause).splitlines() or [""])[0] or type(cause).__name__
+    text = (isinstance(cause, OSError) and cause.strerror) or str(cause)
+    return (text.splitlines() or [""])[0] or type(cause).__name__

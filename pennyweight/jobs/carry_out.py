@@ -1,5 +1,6 @@
 """A plan carried out: its file found or made, run, and what was predicted held against what was measured."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -102,7 +103,8 @@ def file_of(model: str, chosen: PlanRow, say: Say = lambda words: None) -> Path:
     if path.is_file():
         return path
     if path.is_dir() or model == "embedded":
-        return _made(EMBEDDED if model == "embedded" else path, chosen, say)
+        source = EMBEDDED if model == "embedded" else path
+        return _made(source, _kept(chosen, None if model == "embedded" else path), chosen, say)
     repository = chosen.source or model
     if (kept := _kept(chosen)).is_file():
         say(f"{kept} was made earlier")
@@ -112,7 +114,7 @@ def file_of(model: str, chosen: PlanRow, say: Say = lambda words: None) -> Path:
         return local_path(f"hf.co/{repository}-GGUF:{chosen.type}")
     except NotThere as error:  # any other fault a second try would meet again
         say(f"none there ({_first_clause(error)}); fetching hf.co/{repository} to quantize it")
-    return _made(local_path(repository), chosen, say)
+    return _made(local_path(repository), kept, chosen, say)
 
 
 def loading_of(chosen: PlanRow, loading: SpeakingOptions) -> SpeakingOptions:
@@ -192,12 +194,13 @@ def models_directory() -> Path:
     return user_cache_path("pennyweight") / "models"
 
 
-def _kept(chosen: PlanRow) -> Path:
-    return models_directory() / f"{chosen.model.replace('/', '--')}-{chosen.type}.gguf"
+def _kept(chosen: PlanRow, source: Path | None = None) -> Path:
+    """Where the file lies that is made of a published model, or of the directory `source`; many have one name."""
+    place = f"-{hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:8]}" if source else ""
+    return models_directory() / f"{chosen.model.replace('/', '--')}{place}-{chosen.type}.gguf"
 
 
-def _made(source: Path, chosen: PlanRow, say: Say) -> Path:
-    kept = _kept(chosen)
+def _made(source: Path, kept: Path, chosen: PlanRow, say: Say) -> Path:
     newest = max((file.stat().st_mtime for file in source.glob("*.safetensors")), default=0.0)
     if kept.is_file() and kept.stat().st_mtime > newest:
         say(f"{kept} was made earlier")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from pennyweight.checkpoints.open import local_path, open_checkpoint
-from pennyweight.core.errors import BadRequest, PennyweightError, ShapeError
+from pennyweight.core.errors import BadRequest, PennyweightError, ShapeError, UnknownName
 from pennyweight.core.units import show_bytes
 from pennyweight.jobs.here import budget_here
 from pennyweight.jobs.refuse import beyond_training, model_too_large, too_little_room
@@ -11,7 +11,7 @@ from pennyweight.jobs.runnable import lossless_type
 from pennyweight.jobs.speaking_options import USUAL_CONTEXT, SpeakingOptions, context_of
 from pennyweight.jobs.this_machine import machine_here
 from pennyweight.models.anatomy import Anatomy
-from pennyweight.planner.kv import kv_by_block
+from pennyweight.planner.kv import CACHE_TYPES, kv_by_block
 from pennyweight.planner.memory import Budget, MemoryPlan, fit_memory
 from pennyweight.planner.request import Settings
 from pennyweight.planner.resolve import resolve
@@ -94,7 +94,7 @@ class Fit:
         return context_of(self.trained or USUAL_CONTEXT, None)
 
     def memory(self, ctx: int, options: SpeakingOptions | None = None) -> MemoryPlan | None:
-        """Memory of a context of `ctx` tokens; None where it cannot be planned. Raises: BadRequest for a cache type."""
+        """Memory of a context of `ctx` tokens; None where it cannot be planned. Raises: UnknownName, BadRequest."""
         if self.anatomy is None:
             return None
         settings = replace(_settings(ctx, options or self.options), slots=self.slots)
@@ -188,6 +188,9 @@ class Fit:
 
 
 def _settings(ctx: int, options: SpeakingOptions) -> Settings:
+    for name in (options.type_k, options.type_v):
+        if name.upper() not in CACHE_TYPES:
+            raise UnknownName.among("cache type", name, map(str.lower, CACHE_TYPES))
     return Settings(
         context=ctx,
         key_type=options.type_k.upper(),

@@ -112,13 +112,18 @@ def _settings(model: str, options: ServeOptions, keys: tuple[str, ...]) -> Serve
         host=options.host,
         port=options.port,
         api_keys=keys,
-        alias=model if "/" not in model else Path(model).stem,
+        alias=served_name(model),
         gpu_layers=loading.gpu_layers,
         type_k=loading.type_k,
         type_v=loading.type_v,
         flash_attention=loading.flash_attention,
         threads=loading.threads,
     )
+
+
+def served_name(model: str) -> str:
+    """What clients call MODEL: `Qwen3.5-4B` of ./models/Qwen3.5-4B.gguf, wherever it lies."""
+    return Path(model).name.removesuffix(".gguf") or model
 
 
 def _context_of_slot(fit: Fit, asked: int | None, slots: int) -> int:

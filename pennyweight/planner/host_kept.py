@@ -1,9 +1,11 @@
 """This machine's host bandwidth, measured once and kept beside the measurement store, so that a plan need not wait.
 
-One JSON object, machine → [bytes per second, when]. A file that cannot be read or written costs a measurement anew.
+One JSON object, machine → [bytes per second, when]. A file that cannot be read or written costs a measurement anew, and
+so does what was measured while others computed: it is a fraction of the truth, which nobody wants for a month.
 """
 
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,14 +23,24 @@ FILE = "host_bandwidth.json"
 MOST_BYTES = 1 << 16
 
 KEPT_FOR = timedelta(days=30)
-"""Memory is added, and the machine was perhaps busy when it was measured."""
+"""Memory is added, and others may have been busy in a way that nothing here sees."""
+
+QUIET_SHARE = 0.5
+"""Of the processors: where more programs than that wanted to compute in the last minute, a measurement is not kept."""
 
 SANE = (1e8, 5e12)
 """Bytes/s of a host."""
 
 
-def with_known_bandwidth(host: Host, measure: Callable[[Host], Host] = measured) -> Host:
-    """The host of this machine with its measured bandwidth: kept from before, or measured now and kept.
+def is_busy() -> bool:
+    """Whether other programs compute, as far as the system says (Windows does not)."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > QUIET_SHARE * (os.cpu_count() or 1)
+
+
+def with_known_bandwidth(
+    host: Host, measure: Callable[[Host], Host] = measured, busy: Callable[[], bool] = is_busy
+) -> Host:
+    """The host of this machine with its measured bandwidth: kept from before, or measured now; kept if it was quiet.
 
     As it was, with an assumed bandwidth, where memory is too short to measure in.
     """
@@ -37,6 +49,8 @@ def with_known_bandwidth(host: Host, measure: Callable[[Host], Host] = measured)
     if found := _known(kept.get(machine)):
         return with_measured(host, found[0], f"by copying on {found[1].date()}")
     host = measure(host)
+    if host.basis is Basis.MEASURED and busy():
+        return with_measured(host, host.bandwidth, "by copying while the machine was busy")
     if host.basis is Basis.MEASURED:
         _write(path, kept | {machine: [host.bandwidth, datetime.now(UTC).isoformat(timespec="seconds")]})
     return host

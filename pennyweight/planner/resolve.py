@@ -29,7 +29,7 @@ def resolve(model: str, *, offline: bool = False) -> Anatomy:
         BadRequest, FormatError: what is there cannot be read, or not planned.
     """
     path = Path(model)
-    if path.is_dir():
+    if model and path.is_dir():
         return _from_directory(path)
     if path.is_file():
         return _from_file(path)

@@ -11,6 +11,7 @@ from pennyweight.core.errors import BadRequest
     [
         ("nothing.gguf", "no model at 'nothing.gguf'"),
         ("./user/repo", "no model at './user/repo'"),
+        ("", "no model at ''"),
         ("two words", "no model at 'two words'"),
         ("Qwen3-14B", r"a published name and no file; hf\.co/Qwen/Qwen3-14B-GGUF:Q4_K_M"),
         ("qwen3-14b-instruct", "a published name and no file"),

@@ -10,10 +10,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pennyweight.jobs.serve import served_name
 from tests.cli.command import process, refused
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -142,6 +144,9 @@ def test_a_server_that_is_closed_or_interrupted_as_soon_as_it_stands_ends(model:
         (["--host", "0.0.0.0", "--api-key", "short"], "16 letters", 2),
         (["--port", "99999"], "0 to 65535", 2),
         (["-np", "0"], "1 to 256", 2),
+        (["-t", "100000"], "1 to 512", 2),
+        (["--host", "", "--api-key", KEY], "is empty", 2),
+        (["--host", "192.0.2.1", "--api-key", KEY], "another --host", 2),
         (["-c", "2", "-np", "4"], "no token for each", 2),
         (["-c", "64k", "-np", "4"], "for each of 4 slots; (1) -c 16384 takes", 1),
         (["-c", "0"], "at least 1", 2),
@@ -158,6 +163,28 @@ def test_a_bad_request_is_one_line(
 ) -> None:
     left, line = refused(["serve", model, "--port", "0", *arguments], monkeypatch, capsys)
     assert (left, named in line) == (code, True), line
+
+
+def test_a_file_of_keys_without_a_key_is_refused(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "keys").write_text("\n \n")
+    code, line = refused(["serve", model, "--api-key-file", str(tmp_path / "keys")], monkeypatch, capsys)
+    assert (code, "holds no key" in line) == (2, True), line
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("tiny.gguf", "tiny"),
+        ("models/tiny-1.5B.gguf", "tiny-1.5B"),
+        ("models/Qwen3.5-4B", "Qwen3.5-4B"),
+        ("hf.co/user/Qwen3.5-4B-GGUF:Q4_K_M", "Qwen3.5-4B-GGUF:Q4_K_M"),
+        ("embedded", "embedded"),
+    ],
+)
+def test_a_model_has_one_name_wherever_it_lies(model: str, name: str) -> None:
+    assert served_name(model) == name
 
 
 def test_a_port_in_use_is_one_line(

@@ -65,6 +65,16 @@ def test_speeds_and_memory_are_measured_and_kept_beside_what_was_predicted(
     assert {row.model for row in rows.values()} == {Path(done.file).name}
 
 
+def test_two_directories_of_one_name_are_two_models(
+    made: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "quantize", lambda source, file_type, output: Path(output).write_text(source))
+    for parent in ("one", "other"):
+        source = tmp_path / parent / "checkpoint"
+        source.mkdir(parents=True)
+        assert file_of(str(source), chosen_of(made)).read_text() == str(source)
+
+
 def test_a_file_that_is_named_is_the_file(tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "tiny.gguf")
     assert file_of(str(path), chosen_of(plan(str(path), here(PlanOptions())))) == path

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pennyweight.core.errors import BadRequest, FormatError, PennyweightError
 from pennyweight.pipeline.paper.clean import running_text, without_heads, without_references
-from pennyweight.pipeline.paper.columns import Fragment, lines_from_right
+from pennyweight.pipeline.paper.columns import Fragment, in_columns, lines_from_right
 from pennyweight.pipeline.paper.direction import in_reading_order
 from pennyweight.pipeline.paper.document import PAGE_LETTERS, Page, paginate
 from pennyweight.pipeline.paper.html import html_text
@@ -52,6 +52,20 @@ def test_an_appendix_after_the_references_stays() -> None:
     assert cut == (2, 2)
 
 
+def test_authors_whose_name_begins_with_a_letter_are_no_appendix() -> None:
+    entries = "A. Vaswani, N. Shazeer, N. Parmar, J. Uszkoreit, L. Jones\nand others. Attention. 2017.\nC. Shannon and"
+    pages = ["Body.", f"End.\nReferences\n{entries}\nW. Weaver. A theory. 1949.", "B. Liskov. Data, 1987.\nOne more."]
+    assert without_references(pages) == (["Body.", "End.\n", ""], (1, 2))
+    pages[2] = "Appendix of the census, 1921.\nB. Liskov. Data.\nB Proof of the Lemma\nIt is plain."
+    assert without_references(pages) == (["Body.", "End.\n", "B Proof of the Lemma\nIt is plain."], (1, 2))
+
+
+def test_markdown_s_headings_are_read_as_others_are() -> None:
+    for heading in ("## References", "# 7. Bibliography", "**References:**"):
+        kept, cut = without_references(["Body.", f"End.\n{heading}\n- One, 1999.\n## Appendix\nTables."])
+        assert (kept[1], cut) == ("End.\n## Appendix\nTables.", (1, 1)), heading
+
+
 def test_the_word_references_in_the_first_half_cuts_nothing() -> None:
     pages = ["Intro\nReferences\nare a list.", "Body.", "Body.", "End."]
     assert without_references(pages) == (pages, None)
@@ -76,6 +90,27 @@ def test_a_line_that_repeats_inside_pages_is_no_head() -> None:
     pages = [f"Head {i}\nfirst {'abcdef'[i]}\nthe same\nlast {'ghijkl'[i]}\nend {'mnopqr'[i]}" for i in range(6)]
     for i, page in enumerate(without_heads(pages)):
         assert page.split("\n") == [f"first {'abcdef'[i]}", "the same", f"last {'ghijkl'[i]}", f"end {'mnopqr'[i]}"]
+
+
+def test_line_ends_of_every_system_part_words_and_what_cannot_be_seen_is_gone() -> None:
+    assert running_text("one\rtwo\r\nthree\vfour\x0cfive\x85six") == "one two three four five six"
+    assert running_text("the weigh\u00ading\x00 of\x07 it\x9f") == "the weighing of it"
+    assert running_text("a\r\n\r\nb") == "a\n\nb"
+
+
+def test_halves_of_letters_are_joined_or_marked(tmp_path: Path) -> None:
+    assert running_text("\ud835\udc65 is \ud835 alone") == "𝑥 is � alone"
+    text = read_paper(write_glyphs(tmp_path / "half.pdf", ["a half \ud835", "is none"])).pages[0].text
+    assert text.encode() == "a half � is none".encode()
+
+
+def test_cells_of_a_table_stay_apart_and_a_form_around_a_page_hides_nothing() -> None:
+    assert html_text("<table><tr><td>1</td><td>25</td></tr><tr><th>3<td>4</table>") == "1 25\n\n3 4"
+    assert html_text("<body><form action='x'><p>The page.</p></form></body>") == "The page."
+    formula = (
+        "<math><semantics><mi>α</mi><annotation encoding='application/x-tex'>\\alpha</annotation></semantics></math>"
+    )
+    assert html_text(f"<p>Of {formula} much.") == "Of α much."
 
 
 def test_html_is_what_a_reader_sees() -> None:
@@ -105,6 +140,47 @@ def test_another_script_and_another_encoding_are_read(tmp_path: Path) -> None:
     assert "天秤" in read_paper(path).pages[0].text
     path.write_bytes("größer".encode("cp1252"))
     assert read_paper(path).pages[0].text == "größer"
+
+
+def test_an_encoding_that_html_names_is_taken_and_a_guessed_one_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "paper.html"
+    for encoding, named, words in (
+        ("gbk", "GBK", "港口的看守人称量了信件。"),
+        ("big5", "big5", "港口的看守人量了信件。"),
+        ("shift_jis", "Shift_JIS", "天秤は三分の一だけ間違っていた。"),
+        ("koi8-r", "KOI8-R", "Весы показывали неверно."),
+    ):
+        path.write_bytes(f'<html><meta charset="{named}"><p>{words}'.encode(encoding))
+        paper = read_paper(path)
+        assert (paper.pages[0].text, paper.notes) == (words, ()), encoding
+    for named in ("iso-8859-77", "unicode_escape", "zlib", "nonsense"):
+        path.write_bytes(f"<html><meta charset={named}><p>größer".encode("cp1252"))
+        paper = read_paper(path)
+        assert paper.pages[0].text == "größer"
+        assert "not UTF-8" in paper.notes[0]
+
+
+def test_an_empty_page_of_a_text_keeps_the_others_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "paper.txt"
+    path.write_text("one\f\f three\ffour\f")
+    paper = read_paper(path)
+    assert [(page.number, page.text) for page in paper.pages] == [(1, "one"), (3, "three"), (4, "four")]
+    assert (paper.page_count, paper.notes) == (4, ("page 2 of 4 has no text",))
+    path.write_text("1\f2\f3")
+    with pytest.raises(FormatError, match="nothing but numbers"):
+        read_paper(path)
+
+
+def test_megabytes_of_brackets_and_of_fragments_come_to_an_end(tmp_path: Path) -> None:
+    path = tmp_path / "paper.md"
+    for piece in ("[", "![", "[x](", "![x]("):
+        path.write_text(piece * 300_000 + " the end")
+        assert read_paper(path).pages[-1].text.endswith("the end")
+    fragments = [Fragment(text="word", x=(60, 400)[i % 2], y=800.0 - i // 2, size=10.0) for i in range(100_000)]
+    below = Fragment(text="a line across the page, " * 4, x=60, y=-100_000.0, size=10.0)
+    text = in_columns([*fragments, below], 600.0)
+    assert text is not None
+    assert text.count("word") == 100_000
 
 
 def test_a_scan_says_so_with_its_pages(tmp_path: Path) -> None:
@@ -193,8 +269,11 @@ def test_what_is_no_paper_is_one_line(name: str, content: bytes, named: str, tmp
 def test_an_address_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="curl -LO https://example"):
         read_paper("https://example.org/paper.pdf")
-    with pytest.raises(BadRequest, match="no such file"):
+    with pytest.raises(BadRequest, match="is not there"):
         read_paper(tmp_path / "nothing.pdf")
+    for path, named in ((tmp_path, "is a directory"), ("", "'' is a directory"), ("/dev/null", "no regular file")):
+        with pytest.raises(BadRequest, match=named):
+            read_paper(path)
 
 
 @settings(max_examples=30, deadline=None)
@@ -237,6 +316,22 @@ def test_pages_that_would_leave_parts_half_empty_are_cut_and_told_as_one_page_ea
         )
     assert len(parts_of(pages, 6000, len)) == 2
     assert {len(part.pages) for part in parts_of(pages, 6000, len)} == {6}, "pages small beside the budget stay whole"
+
+
+@pytest.mark.parametrize("text", ["word " * 40_000, "x" * 200_000, "天" * 200_000, "a. " * 100_000 + "天" * 100_000])
+def test_a_page_of_any_length_is_counted_a_few_times_and_no_more(text: str) -> None:
+    counted = 0
+
+    def count(words: str) -> int:
+        nonlocal counted
+        counted += len(words)
+        return len(words.encode()) // 3 + 1
+
+    parts = parts_of([Page(number=7, text=text.strip())], 700, count)
+    assert counted < 12 * len(text)
+    assert sum(count(part.text) for part in parts) >= 0.8 * 600 * (len(parts) - 1), "parts are well filled"
+    assert all(count(part.text) <= 700 for part in parts)
+    assert "".join("".join(page.text.split()) for part in parts for page in part.pages) == "".join(text.split())
 
 
 @given(st.text("abc d\n", max_size=20000))

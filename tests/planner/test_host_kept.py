@@ -1,17 +1,25 @@
 """The host's bandwidth: measured once, kept beside the store, and never taken from another machine's or a bad file."""
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from pennyweight.planner import host_kept
 from pennyweight.planner.detect_host import with_measured
 from pennyweight.planner.host import ASSUMED_BANDWIDTH, Host
-from pennyweight.planner.host_kept import FILE, with_known_bandwidth
+from pennyweight.planner.host_kept import FILE, is_busy
 from pennyweight.planner.quantity import Basis
 from pennyweight.store.machine import hardware
+
+
+def with_known_bandwidth(host: Host, measure: Callable[[Host], Host], *, busy: bool = False) -> Host:
+    """As it is where nobody else computes, whatever this machine does besides."""
+    return host_kept.with_known_bandwidth(host, measure, lambda: busy)
 
 
 class Meter:
@@ -33,6 +41,23 @@ def test_a_bandwidth_is_measured_once_and_then_known(own_store: Path) -> None:
     assert (first.basis, second.basis) == (Basis.MEASURED, Basis.MEASURED)
     assert str(datetime.now(UTC).date()) in second.source, "a kept measurement says of which day it is"
     assert not own_store.exists(), "a plan makes no store"
+
+
+def test_what_was_measured_while_others_computed_is_said_to_be_and_not_kept(own_store: Path) -> None:
+    meter = Meter()
+    assert "while the machine was busy" in with_known_bandwidth(Host(), meter, busy=True).source
+    assert "busy" not in with_known_bandwidth(Host(), meter).source
+    assert with_known_bandwidth(Host(), meter, busy=True).source.startswith("measured by copying on ")
+    assert meter.asked == 2
+
+
+def test_a_machine_is_busy_where_half_its_processors_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    for load, busy in ((0.3, False), (4.0, False), (4.1, True), (40.0, True)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0), raising=False)
+        assert is_busy() is busy
+    monkeypatch.delattr(os, "getloadavg")
+    assert not is_busy()
 
 
 @pytest.mark.parametrize(

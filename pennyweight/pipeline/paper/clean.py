@@ -18,18 +18,28 @@ _NUMBER_ALONE = re.compile(
     r"(?:page\s+)?[-–\s]*(?:\d{1,4}|[ivxlc]{1,7})[-–\s]*(?:\s*(?:of|/)\s*\d{1,4})?", re.IGNORECASE
 )
 _REFERENCES = re.compile(
-    r"^(?:\d+\.?\s+|[IVX]+\.\s+)?(?:references|bibliography|works cited|literature cited|literatur(?:verzeichnis)?"
+    r"^[#* \t]{0,12}(?:\d+\.?[ \t]+|[IVX]+\.[ \t]+)?"
+    r"(?:references|bibliography|works cited|literature cited|literatur(?:verzeichnis)?"
     r"|références|bibliographie|referencias|bibliograf[ií]a|referências|riferimenti|литература|список литературы"
-    r"|参考文献|參考文獻|引用文献|참고\s?문헌|المراجع|المصادر|ביבליוגרפיה|מקורות)\s*$",
+    r"|参考文献|參考文獻|引用文献|참고\s?문헌|المراجع|المصادر|ביבליוגרפיה|מקורות)[:* \t]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _AFTER = re.compile(
-    r"^(?:appendix|appendices|anhang|annexe|supplement(?:ary)?\b.*|[A-H][. ]\s*[A-Z][\w ]{3,60})\s*.*$",
-    re.IGNORECASE | re.MULTILINE,
+    r"^[#* \t]{0,12}(?:(?i:appendix|appendices|anhang|annexe|supplement(?:ary)?\b).*"
+    r"|[A-H][. ][ \t]*[A-Z][\w ’:–-]{3,60}[ \t]*)$",
+    re.MULTILINE,
 )
+"""Where an appendix begins. A letter and a name with a comma or a full stop are the authors of an entry."""
+
 # Arabic and Hebrew fonts name their joined shapes by letters of their own (U+FB1D to U+FDFF, U+FE70 to U+FEFC).
 _SHAPES = (*map(chr, range(0xFB00, 0xFB07)), *map(chr, range(0xFB1D, 0xFE00)), *map(chr, range(0xFE70, 0xFEFD)))
 _LIGATURES = {ord(letter): unicodedata.normalize("NFKC", letter) for letter in _SHAPES}
+
+_LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028]")
+_UNSEEN = dict.fromkeys((code for code in (*range(0x20), *range(0x7F, 0xA0), 0xAD) if chr(code) not in "\n\t"), "")
+"""Control characters, and hyphens for line ends that did not come."""
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 _IDEOGRAPH = r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]"
 _BROKEN_BETWEEN_IDEOGRAPHS = re.compile(rf"(?<={_IDEOGRAPH})[ \t]*\n[ \t]*(?={_IDEOGRAPH})")
@@ -79,12 +89,16 @@ def _is_edge(line: str, repeated: set[str]) -> bool:
 
 def running_text(lines: str) -> str:
     """Printed lines as paragraphs: ligatures and broken words mended, line ends that mean nothing gone."""
-    text = lines.translate(_LIGATURES).replace("\r\n", "\n")
+    text = _LINE_ENDS.sub("\n", _whole(lines)).translate(_LIGATURES)
     text = _HYPHEN.sub(lambda found: found[1] if found[1].islower() else found[0], text)
     text = _BROKEN_BETWEEN_IDEOGRAPHS.sub("", text)
-    text = "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc")
-    paragraphs = (" ".join(part.split()) for part in re.split(r"\n\s*\n", text))
+    paragraphs = (" ".join(part.split()) for part in re.split(r"\n\s*\n", text.translate(_UNSEEN)))
     return "\n\n".join(part for part in paragraphs if part)
+
+
+def _whole(text: str) -> str:
+    """Halves of UTF-16 pairs, which some fonts' tables give, joined; � for one alone, which UTF-8 cannot say."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _HALF.search(text) else text
 
 
 def without_references(pages: Sequence[str]) -> tuple[list[str], tuple[int, int] | None]:
@@ -98,8 +112,8 @@ def without_references(pages: Sequence[str]) -> tuple[list[str], tuple[int, int]
     first, offset = start
     kept = [*pages[:first], pages[first][:offset]]
     for index in range(first, len(pages)):
-        after = _AFTER.search(pages[index], offset if index == first else 0)
-        if after and not _looks_cited(pages[index][after.start() : after.start() + 200]):
+        headings = _AFTER.finditer(pages[index], offset if index == first else 0)
+        if after := next((found for found in headings if not _looks_cited(found[0])), None):
             tail = pages[index][after.start() :]
             kept = [*kept[:-1], kept[-1] + tail] if index == first else [*kept, tail]
             return [*kept, *pages[index + 1 :]], (first, index)
@@ -117,5 +131,5 @@ def _last_heading(pages: Sequence[str]) -> tuple[int, int] | None:
 
 
 def _looks_cited(text: str) -> bool:
-    """Whether this is an entry of the list itself: `A. Author, …, 2019.`"""
-    return re.search(r"\b(?:19|20)\d\d\b", text.split("\n", 1)[0]) is not None
+    """Whether this line is of an entry of the list itself: `Appendix of the Census, 1921.`, `C. Shannon and`."""
+    return re.search(r"\b(?:19|20)\d\d\b|\s(?:and|und|et|y|&)\s*$", text) is not None

@@ -54,8 +54,8 @@ def in_columns(fragments: Sequence[Fragment], width: float) -> str | None:
         return None
     spanning = [f for f in told if f.x < gutter < f.right - f.size]
     top = max((f.y for f in spanning), default=float("-inf"))
-    above = [f for f in told if f.y >= top > float("-inf")]
-    below = [f for f in told if f not in above]
+    above = [f for f in told if f.y >= top] if spanning else []
+    below = [f for f in told if f.y < top] if spanning else told
     left, right = [f for f in below if f.x < gutter], [f for f in below if f.x >= gutter]
     backwards = from_right("".join(f.text for f in told))
     columns = (right, left) if backwards else (left, right)

@@ -13,13 +13,14 @@ _HIDDEN = {
     "template",
     "svg",
     "head",
-    "form",
     "button",
+    "annotation",  # a formula once more, in the language that it was written in
 }
 _BLOCKS = {
     *("p", "div", "section", "article", "main", "h1", "h2", "h3", "h4", "h5", "h6", "li", "ul", "ol", "table", "tr"),
     *("blockquote", "pre", "figure", "figcaption", "dt", "dd", "br", "hr", "title"),
 }
+_CELLS = {"td", "th"}
 _VOID = {"br", "hr", "img", "input", "meta", "link", "source", "wbr", "col", "area", "base", "embed", "param", "track"}
 
 
@@ -43,6 +44,8 @@ class _Reader(HTMLParser):
             self._hidden.append(tag)
         if tag in _BLOCKS:
             self.parts.append("\n\n")
+        if tag in _CELLS:
+            self.parts.append(" ")
 
     def handle_endtag(self, tag: str) -> None:
         if tag in self._hidden:  # tags that were left open inside it end with it

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from pennyweight.core.progress import progress_bar
 from pennyweight.pipeline.paper.document import Page
 
 Count = Callable[[str], int]
@@ -41,7 +42,11 @@ def parts_of(pages: Sequence[Page], budget: int, count: Count) -> tuple[Part, ..
     A page that takes more than a third of the budget is cut: whole, such pages would leave much of every part empty.
     A token may straddle two pages, so a part can have a token less for each page than the sum says, never more.
     """
-    pieces = [(piece, count(marked(piece)) + 1) for page in pages for piece in _pieces(page, budget // 3, count)]
+    pieces = []
+    with progress_bar("dividing the paper", len(pages), "pages") as advance:
+        for page in pages:
+            pieces += [(piece, count(marked(piece)) + 1) for piece in _pieces(page, budget // 3, count)]
+            advance(1)
     total = sum(tokens for _, tokens in pieces)
     even = -(-total // -(-total // budget)) if total > budget else budget
     return tuple(_grouped(pieces, budget, even))
@@ -64,16 +69,21 @@ def _grouped(pieces: Sequence[tuple[Page, int]], budget: int, even: int) -> Iter
 
 def _pieces(page: Page, budget: int, count: Count) -> Iterator[Page]:
     """The page, or pieces of it that fit."""
-    if count(marked(page)) < budget:
+    whole = count(marked(page))
+    if whole < budget:
         yield page
         return
-    text = page.text
-    while text:
-        end = len(text)
-        while end > 1 and count(marked(Page(number=page.number, text=text[:end]))) >= budget:
-            end = _cut(text, max(1, min(end - 1, end * 2 // 3)))
-        yield Page(number=page.number, text=text[:end].strip())
-        text = text[end:].lstrip()
+    frame = count(marked(Page(number=page.number, text="")))
+    start, letters = 0, len(page.text) / whole  # of a token, so far: counting tokens is what takes the time
+    while start < len(page.text):
+        text = page.text[start : start + max(1, int((budget - frame) * letters))]
+        end = len(text) if start + len(text) == len(page.text) else _cut(text, len(text))
+        while (tokens := count(marked(Page(number=page.number, text=text[:end])))) >= budget and end > 1:
+            end = _cut(text, max(1, min(end - 1, end * (budget - frame) // tokens)))
+        letters = end / max(1, tokens - frame)
+        start += end
+        if piece := text[:end].strip():
+            yield Page(number=page.number, text=piece)
 
 
 def _cut(text: str, end: int) -> int:

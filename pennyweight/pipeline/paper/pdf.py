@@ -12,6 +12,8 @@ from pennyweight.pipeline.paper.direction import from_right, in_reading_order
 Advance = Callable[[int], None]
 Total = Callable[[int], None]
 
+_MENDING = "if it is cut short fetch it again; qpdf in.pdf out.pdf mends some"
+
 
 def open_pdf(path: Path) -> Any:
     """pypdf's reader. Raises: Missing; FormatError for what is broken, or encrypted with a password."""
@@ -31,7 +33,7 @@ def open_pdf(path: Path) -> Any:
                 f"{path} is encrypted with AES: with cryptography (pip install cryptography) it is read where it needs "
                 f"no password, and qpdf --decrypt {path} open.pdf makes a copy without"
             ) from error
-        raise FormatError(f"{path} is no PDF that can be read: {_reason(error)}") from error
+        raise FormatError(f"{path} is no PDF that can be read: {_reason(error)}; {_MENDING}") from error
     if locked:
         raise FormatError(f"{path} is encrypted with a password; qpdf --decrypt --password=… makes a copy without")
     return reader
@@ -48,7 +50,7 @@ def pdf_lines(reader: Any, path: Path, advance: Advance) -> list[str]:
             pages.append("")
         advance(1)
     if pages and len(errors) == len(pages):
-        raise FormatError(f"{path} is no PDF that can be read: {_reason(errors[0])}")
+        raise FormatError(f"{path} is no PDF that can be read: {_reason(errors[0])}; {_MENDING}")
     return pages
 
 

@@ -1,5 +1,6 @@
 """PAPER, as a user writes it → its text: what it is, is seen from its first bytes and its suffix."""
 
+import codecs
 import re
 from pathlib import Path
 
@@ -13,7 +14,17 @@ from pennyweight.pipeline.paper.pdf import open_pdf, pdf_lines
 MOST_BYTES = 1 << 30
 _MARKDOWN, _HTML = {".md", ".markdown"}, {".html", ".htm", ".xhtml"}
 _BINARY = (b"PK\x03\x04", b"\x89PNG", b"\xff\xd8\xff", b"GGUF", b"\x1f\x8b", b"\xd0\xcf\x11\xe0")
-_LINK, _IMAGE = re.compile(r"(?<!!)\[([^\]]*)\]\([^)]*\)"), re.compile(r"!\[[^\]]*\]\([^)]*\)")
+# Bounded, for a megabyte of brackets would otherwise be searched to its end from each of them.
+_IMAGE = re.compile(r"!\[[^\[\]]{0,500}\]\([^()\n]{0,2000}\)")
+_LINK = re.compile(r"\[([^\[\]]{0,500})\]\([^()\n]{0,2000}\)")
+_CHARSETS = re.compile(
+    rb"utf-?8|us-ascii|iso-8859-\d{1,2}|windows-\d{3,4}|koi8-[rtu]|gb2312|gbk|gb18030|big5(?:-hkscs)?|shift[_-]jis"
+    rb"|euc-(?:jp|kr)",
+    re.IGNORECASE,
+)
+"""Encodings of papers; Python knows others that run long, or are none of text."""
+
+_CHARSET = re.compile(rb"<meta[^>]{1,200}charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 
 
 def read_paper(path: str | Path, *, references: bool = False) -> Paper:
@@ -29,7 +40,7 @@ def read_paper(path: str | Path, *, references: bool = False) -> Paper:
         raise BadRequest(f"{path} is an address; fetch it first (curl -LO {path}) and give the file")
     file = Path(path)
     if not file.is_file():
-        raise BadRequest(f"{path}: {'is a directory' if file.is_dir() else 'no such file'}; a paper is wanted")
+        raise BadRequest(f"{str(path)!r} {_instead(file)}; a paper is wanted: PDF, Markdown, HTML or text")
     size = file.stat().st_size
     if not 0 < size <= MOST_BYTES:
         raise BadRequest(f"{path} is {'empty' if not size else 'larger than 1 GiB'}; a paper is wanted")
@@ -42,6 +53,13 @@ def read_paper(path: str | Path, *, references: bool = False) -> Paper:
     if start.startswith(_BINARY) or (b"\0" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff"))):
         raise BadRequest(f"{path} is neither PDF, Markdown, HTML nor text")
     return _text(file, references)
+
+
+def _instead(file: Path) -> str:
+    """What a path is that is no file; an empty one means the directory one is in."""
+    if file.is_dir():
+        return "is a directory"
+    return "is no regular file, save it as one" if file.exists() else "is not there"
 
 
 def _pdf(path: Path, references: bool) -> Paper:
@@ -57,7 +75,7 @@ def _pdf(path: Path, references: bool) -> Paper:
 
 
 def _text(path: Path, references: bool) -> Paper:
-    text = _decoded(path.read_bytes())
+    text, notes = _decoded(path.read_bytes())
     if path.suffix.lower() in _HTML or re.match(r"\s*<(?:!doctype\s+html|html)\b", text[:500], re.IGNORECASE):
         kind, text = "HTML", html_text(text)
     elif path.suffix.lower() in _MARKDOWN:
@@ -66,15 +84,20 @@ def _text(path: Path, references: bool) -> Paper:
         kind = "text"
     if not text.strip():
         raise BadRequest(f"{path} has no text")
-    return _paper(path, kind, [page.text for page in paginate(text)], references)
+    pages = paginate(text)
+    lines = [""] * max((page.number for page in pages), default=0)
+    for page in pages:
+        lines[page.number - 1] = page.text
+    return _paper(path, kind, without_heads(lines) if "\f" in text else lines, references, notes)
 
 
-def _paper(path: Path, kind: str, lines: list[str], references: bool) -> Paper:
-    notes, count = [], len(lines)
+def _paper(path: Path, kind: str, lines: list[str], references: bool, known: tuple[str, ...] = ()) -> Paper:
+    notes, count = list(known), len(lines)
     empty = [str(i) for i, page in enumerate(lines, 1) if not page.strip()]
     if empty:
         listed = ", ".join(empty[:8]) + (" …" if len(empty) > 8 else "")
         notes.append(f"page{'s' * (len(empty) > 1)} {listed} of {count} {'have' if len(empty) > 1 else 'has'} no text")
+    cut = None
     if not references:
         lines, cut = without_references(lines)
         if cut:
@@ -84,15 +107,36 @@ def _paper(path: Path, kind: str, lines: list[str], references: bool) -> Paper:
     texts = [running_text(page) for page in lines]
     pages = tuple(Page(number=i, text=text) for i, text in enumerate(texts, 1) if text)
     if not pages:
-        raise FormatError(f"{path} has nothing but references; --references keeps them")
+        left_out = "references; --references keeps them" if cut else "numbers and blank space; a paper is wanted"
+        raise FormatError(f"{path} has nothing but {left_out}")
     return Paper(source=str(path), kind=kind, pages=pages, page_count=count, notes=tuple(notes))
 
 
-def _decoded(data: bytes) -> str:
-    """UTF-8, UTF-16 where a mark says so, or Windows' Latin, which every byte string is."""
+def _decoded(data: bytes) -> tuple[str, tuple[str, ...]]:
+    """UTF-8, UTF-16 where a mark says so, what HTML says of itself, or Windows' Latin, which every byte string is.
+
+    Returns: the text with its line ends as \\n, and what a reader should know of it.
+    """
+    text, notes = "", ()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace")
+        text = data.decode("utf-16", "replace")
+    else:
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            declared = _declared(data[:4096])
+            text = data.decode(declared or "cp1252", "replace")
+            if not declared:
+                notes = ("it is not UTF-8 and was read as Windows-1252; iconv -t UTF-8 mends others",)
+    return text.replace("\r\n", "\n").replace("\r", "\n"), notes
+
+
+def _declared(start: bytes) -> str | None:
+    """The encoding that HTML names in its first bytes, where it is one of papers and Python has it."""
+    found = _CHARSET.search(start)
+    if not found or not _CHARSETS.fullmatch(found[1]):
+        return None
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
+        return codecs.lookup(found[1].decode()).name
+    except LookupError:
+        return None

@@ -1,5 +1,6 @@
 """Tokens one after another: greedy, or sampled with temperature, top-k, top-p and min-p from a seeded generator."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,8 +28,14 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (self.temperature >= 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and 0 <= self.min_p <= 1):
-            raise BadRequest(f"{self}: temperature ≥ 0, top_k ≥ 0, 0 < top_p ≤ 1 and 0 ≤ min_p ≤ 1 are wanted")
+        for name, value, right, wanted in (
+            ("temperature", self.temperature, 0 <= self.temperature < math.inf, "0 or more"),
+            ("top-k", self.top_k, 0 <= self.top_k < 2**31, "0 (all tokens) or more"),
+            ("top-p", self.top_p, 0 < self.top_p <= 1, "more than 0, 1 at most"),
+            ("min-p", self.min_p, 0 <= self.min_p <= 1, "0 to 1"),
+        ):
+            if not right:
+                raise BadRequest(f"{name} is {value}; {wanted} is wanted")
 
 
 def generate(

@@ -178,7 +178,8 @@ class Model:
             add_special: add BOS and EOS where the model asks for them.
             parse_special: read `<|im_start|>` and the like as control tokens instead of plain text.
         """
-        data = text.encode() if isinstance(text, str) else text
+        # A command line that is no UTF-8 reaches Python with halves of pairs, which no encoding has.
+        data = text.encode("utf-8", "replace") if isinstance(text, str) else text
         if len(data) > 2**31 - 3:
             raise BadRequest(f"the text has {len(data)} bytes; llama.cpp tokenizes at most 2 GiB at a time")
         tokens = np.empty(len(data) + 2, np.int32)  # a token is at least a byte; BOS and EOS come on top

@@ -4,6 +4,7 @@ The one place where the wheel's Python module is imported. The server listens be
 503 until then), answers on threads of its own, and ends when `close` is called.
 """
 
+import errno
 import ipaddress
 import signal
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.core.errors import BadRequest, DoesNotFit, OutputError
+from pennyweight.runtimes.llama_cpp.settings import check_threads
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LEAST_KEY_LETTERS = 16
@@ -77,11 +79,13 @@ def check_address(settings: ServerSettings) -> None:
     """Raises: BadRequest for an address that others reach without a key; OutputError for a port that is taken."""
     if not 0 <= settings.port <= 65535:
         raise BadRequest(f"port {settings.port}; 0 to 65535 are wanted")
+    if not settings.host.strip():
+        raise BadRequest("the address to listen on is empty; 127.0.0.1 is this machine alone")
     if any(len(key) < LEAST_KEY_LETTERS or not key.isprintable() for key in settings.api_keys):
         raise BadRequest(f"an API key has fewer than {LEAST_KEY_LETTERS} letters; a longer one is wanted")
     if not is_loopback(settings.host) and not settings.api_keys:
         raise BadRequest(
-            f"others can reach {settings.host}; give an API key (--api-key-file F), or serve on 127.0.0.1 alone"
+            f"others can reach {settings.host!r}; give an API key (--api-key-file F), or serve on 127.0.0.1 alone"
         )
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -89,18 +93,20 @@ def check_address(settings: ServerSettings) -> None:
         try:
             probe.bind((settings.host, settings.port))
         except OSError as error:
+            other = "--host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else "--port"
             raise OutputError(
-                f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; "
-                "choose another --port"
+                f"cannot listen on {settings.host!r} port {settings.port}: {error.strerror or error}; "
+                f"choose another {other}"
             ) from error
 
 
 def start_server(path: Path, settings: ServerSettings) -> RunningServer:
     """Load `path` and listen; returns when the model is ready.
 
-    Raises: as `check_address`; DoesNotFit where llama.cpp cannot load the model with these settings.
+    Raises: as `check_address`, `check_threads`; DoesNotFit where llama.cpp cannot load the model with these settings.
     """
     check_address(settings)
+    check_threads(settings.threads)
     import xllamacpp as library
 
     xllamacpp: Any = library  # a compiled module, whose names no checker sees

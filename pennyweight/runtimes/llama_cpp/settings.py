@@ -10,6 +10,9 @@ from pennyweight.runtimes.llama_cpp.library import library
 from pennyweight.runtimes.llama_cpp.model import Model
 from pennyweight.runtimes.llama_cpp.structs import CACHE_TYPES, CELL_BYTES, MAX_SEQUENCES, QUANTIZED_CACHE_BLOCK
 
+MOST_THREADS = 512
+"""llama.cpp's GGML_MAX_N_THREADS; more end the process."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextSettings:
@@ -60,10 +63,17 @@ def check_settings(model: Model, settings: ContextSettings) -> None:
             f"n_batch={settings.n_batch}, n_ubatch={settings.n_ubatch}; n_batch of at least n_seq_max "
             f"({settings.n_seq_max}) and n_ubatch of at least 1 are wanted"
         )
+    check_threads(settings.threads)
     for cache_type in (settings.type_k, settings.type_v):
         _check_cache_type(model, cache_type)
     if _quantized(settings.type_v) and settings.flash_attention is False:
         raise BadRequest(f"a {settings.type_v} cache of values needs flash attention, which is switched off")
+
+
+def check_threads(threads: int | None) -> None:
+    """Raises: BadRequest for more threads than llama.cpp can have, which would end the process, or fewer than one."""
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise BadRequest(f"{threads} threads; 1 to {MOST_THREADS} are wanted")
 
 
 def _check_cache_type(model: Model, cache_type: str) -> None:
