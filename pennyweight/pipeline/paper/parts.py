@@ -11,6 +11,10 @@ Count = Callable[[str], int]
 """Text → tokens."""
 
 
+_FILLED = 0.95
+"""Of a budget that a guess aims at: one that misses costs a count more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """Consecutive pages, or pieces of pages, that are read at once."""
@@ -76,14 +80,18 @@ def _pieces(page: Page, budget: int, count: Count) -> Iterator[Page]:
     frame = count(marked(Page(number=page.number, text="")))
     start, letters = 0, len(page.text) / whole  # of a token, so far: counting tokens is what takes the time
     while start < len(page.text):
-        text = page.text[start : start + max(1, int((budget - frame) * letters))]
+        text = page.text[start : start + max(1, int(_FILLED * (budget - frame) * letters))]
         end = len(text) if start + len(text) == len(page.text) else _cut(text, len(text))
-        while (tokens := count(marked(Page(number=page.number, text=text[:end])))) >= budget and end > 1:
-            end = _cut(text, max(1, min(end - 1, end * (budget - frame) // tokens)))
+        while (tokens := count(marked(piece := _piece(page, text[:end])))) >= budget and end > 1:
+            end = _cut(text, max(1, min(end - 1, int(_FILLED * end * (budget - frame) / tokens))))
         letters = end / max(1, tokens - frame)
         start += end
-        if piece := text[:end].strip():
-            yield Page(number=page.number, text=piece)
+        if piece.text:
+            yield piece
+
+
+def _piece(page: Page, text: str) -> Page:
+    return Page(number=page.number, text=text.strip())
 
 
 def _cut(text: str, end: int) -> int:
