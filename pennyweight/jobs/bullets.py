@@ -7,23 +7,21 @@ A bullet has a budget of tokens. One that has not come to its pages by then is c
 
 import codecs
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pennyweight.core.errors import DoesNotFit
 from pennyweight.jobs.speaking import Speaker
+from pennyweight.runtimes.chat_template import Message
 from pennyweight.runtimes.llama_cpp import Sampling
 from pennyweight.runtimes.llama_cpp.sampler import Sampler
-from pennyweight.runtimes.llama_cpp.session import Clock
+from pennyweight.runtimes.llama_cpp.side_by_side import Answer
 
 OnText = Callable[[str], None]
-Advance = Callable[[int], None]
 
 OPENING, PAGES, MOST_PAGES = "- ", " [p. ", 3
-_CLOSED = re.compile(r"^(.*) \[p\. (\d+(?:, \d+)*)\]$", re.DOTALL)
 PAGES_TOKENS = 32
 """Room that a list of pages takes at most, brackets and a mark of a cut included, in a vocabulary of single letters."""
 
@@ -37,25 +35,6 @@ class Bullet:
 
     def __str__(self) -> str:
         return f"{self.text}{PAGES}{', '.join(map(str, self.pages))}]"
-
-
-@dataclass(slots=True, kw_only=True)
-class Tally:
-    """What a summary took so far, all prompts together."""
-
-    prompt_tokens: int = 0
-    prompt_seconds: float = 0.0
-    output_tokens: int = 0
-    decode_tokens: int = 0
-    decode_seconds: float = 0.0
-
-    def add(self, clock: Clock) -> None:
-        """One more clock's counts."""
-        self.prompt_tokens += clock.prompt_tokens
-        self.prompt_seconds += clock.prompt_seconds
-        self.output_tokens += clock.output_tokens
-        self.decode_tokens += clock.decode_tokens
-        self.decode_seconds += clock.decode_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,80 +75,80 @@ def bullet_grammar(pages: Iterable[int]) -> str:
     return f'root ::= [^\\n\\r\\t \\[\\]-] [^\\n\\r\\t\\[\\]]+ "{PAGES}" pages\n{page_grammar(pages)}'
 
 
-def read_prompt(
-    speaker: Speaker, prompt: NDArray[np.int32], tally: Tally, advance: Advance = lambda tokens: None
-) -> None:
-    """Read what bullets are to be drawn after, and the dash of the first. Raises: DoesNotFit, BadRequest."""
-    clock = Clock()
-    speaker.session.read(np.concatenate([prompt, _tokens(speaker, OPENING)]), clock, advance)
-    tally.add(clock)
-
-
-def draw_bullets(
-    speaker: Speaker, wanted: Wanted, tally: Tally, on_text: OnText = lambda text: None
-) -> tuple[Bullet, ...]:
-    """Draw bullets after the prompt that was read. Raises: DoesNotFit."""
-    bullets = []
+def bullets_after(
+    messages: Sequence[Message], speaker: Speaker, wanted: Wanted, on_text: OnText = lambda text: None
+) -> Answer[tuple[Bullet, ...]]:
+    """Bullets drawn after `messages`, for `side_by_side`. Raises: DoesNotFit."""
+    pen = _Pen(speaker, wanted, on_text)
+    pen.row = yield np.concatenate([speaker.prompt(messages), pen.tokens(OPENING)])
+    drawn = []
     for number in range(wanted.count):
         on_text(OPENING)
-        bullet, last = _draw(speaker, wanted, tally, on_text)
-        bullets.append(bullet)
+        drawn.append((yield from pen.bullet()))
         on_text("\n")
         if number + 1 < wanted.count:
             ending = PAGES.lstrip() + f"{wanted.pages[0]}]" if len(wanted.pages) == 1 else ""
-            speaker.session.extend([last, *_tokens(speaker, f"{ending}\n{OPENING}")])
-    return tuple(bullets)
+            yield from pen.put(f"{ending}\n{OPENING}")
+    return tuple(drawn)
 
 
-def _draw(speaker: Speaker, wanted: Wanted, tally: Tally, on_text: OnText) -> tuple[Bullet, int]:
-    """The bullet, and its last token, which the session has not read yet. Its pages are heard once, put in order."""
-    text, last = _spoken(speaker, bullet_grammar(wanted.pages), wanted, tally, on_text)
-    cut = "[" not in text
-    if len(wanted.pages) == 1:  # nothing is left to be chosen, so nothing is computed
-        pages = wanted.pages
-    else:
-        if cut:
-            speaker.session.extend([last, *_tokens(speaker, f"…{PAGES}")])
-            listed, last = _spoken(speaker, f"root ::= pages\n{page_grammar(wanted.pages)}", wanted, tally)
-            text = f"{text}{PAGES}{listed}"
-        found = _CLOSED.match(text)
-        if not found:
-            raise DoesNotFit(f"the context of {speaker.n_ctx:,} tokens was full inside a bullet; raise -c")
-        pages = tuple(sorted({int(page) for page in found[2].split(", ")}))
-    bullet = Bullet(text=_words(text, cut=cut), pages=pages)
-    on_text(f"{'…' * cut}{str(bullet).removeprefix(bullet.text)}")
-    return bullet, last
+class _Pen:
+    """Where an answer stands: the row of its logits, the token that was drawn last and is not read yet.
 
-
-def _spoken(
-    speaker: Speaker, grammar: str, wanted: Wanted, tally: Tally, on_text: OnText = lambda text: None
-) -> tuple[str, int]:
-    """Text drawn under `grammar` until its pages are closed, or its words have taken their tokens; and the last token.
-
-    Words are heard as they come. A list that has begun is always told to its end: it is a few tokens long, for which
-    `Wanted.room` has room.
+    Every `yield` has tokens read and is sent the row of what follows them.
     """
-    clock, text, heard, last = Clock(), "", 0, -1
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    sampling = replace(wanted.sampling, seed=wanted.sampling.seed + tally.output_tokens)
-    in_list = grammar.startswith("root ::= pages")
-    with Sampler(speaker.vocabulary, sampling, grammar) as sampler:
-        for token in speaker.session.answer(sampler, None, clock):
-            text, last = text + decoder.decode(speaker.vocabulary.piece(token)), token
-            words = text.split("[")[0].rstrip()  # white space waits for the word after it
-            on_text(words[heard:])
-            heard = max(heard, len(words))
-            if text.endswith("]") or (len(wanted.pages) == 1 and "[" in text):
-                break
-            if clock.output_tokens >= wanted.tokens and "[" not in text and not in_list:
-                break
-    tally.add(clock)
-    return text, last
+
+    def __init__(self, speaker: Speaker, wanted: Wanted, on_text: OnText) -> None:
+        self.row, self.last, self.drawn = -1, -1, 0
+        self._speaker, self._wanted, self._on_text = speaker, wanted, on_text
+
+    def tokens(self, text: str) -> NDArray[np.int32]:
+        return self._speaker.vocabulary.tokenize(text)
+
+    def put(self, text: str) -> Answer[None]:
+        """Words of ours, as if the model had said them."""
+        self.row = yield np.concatenate([np.array([self.last], np.int32), self.tokens(text)])
+
+    def bullet(self) -> Answer[Bullet]:
+        """A bullet; its pages are heard once, put in order."""
+        pages = self._wanted.pages
+        text = yield from self._spoken(bullet_grammar(pages), self._on_text)
+        cut = "[" not in text
+        if len(pages) > 1:  # else nothing is left to be chosen, so nothing is computed
+            if cut:
+                yield from self.put(f"…{PAGES}")
+                listed = yield from self._spoken(f"root ::= pages\n{page_grammar(pages)}")
+                text = f"{text}{PAGES}{listed}"
+            pages = tuple(sorted({int(page) for page in re.findall(r"\d+", text.partition("[")[2])}))
+        bullet = Bullet(text=_words(text, cut=cut), pages=pages)
+        self._on_text(f"{'…' * cut}{str(bullet).removeprefix(bullet.text)}")
+        return bullet
+
+    def _spoken(self, grammar: str, on_text: OnText = lambda text: None) -> Answer[str]:
+        """Text drawn under `grammar` until its pages are closed, or its words have taken their tokens.
+
+        Words are heard as they come. A list that has begun is always told to its end: it is a few tokens long, for
+        which `Wanted.room` has room. The grammar ends there, so that no end of the model's own comes before.
+        """
+        wanted, vocabulary, context = self._wanted, self._speaker.vocabulary, self._speaker.session.context
+        text, heard, before = "", 0, self.drawn
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        sampling = replace(wanted.sampling, seed=wanted.sampling.seed + self.drawn)
+        in_list = grammar.startswith("root ::= pages")
+        with Sampler(vocabulary, sampling, grammar) as sampler:
+            while True:
+                self.last = sampler.sample(context, self.row)
+                self.drawn += 1
+                text += decoder.decode(vocabulary.piece(self.last))
+                words = text.split("[")[0].rstrip()  # white space waits for the word after it
+                on_text(words[heard:])
+                heard = max(heard, len(words))
+                if text.endswith("]") or (len(wanted.pages) == 1 and "[" in text):
+                    return text
+                if self.drawn - before >= wanted.tokens and "[" not in text and not in_list:
+                    return text
+                self.row = yield np.array([self.last], np.int32)
 
 
 def _words(text: str, *, cut: bool = False) -> str:
     return " ".join(text.split("[")[0].split()) + "…" * cut
-
-
-def _tokens(speaker: Speaker, text: str) -> NDArray[np.int32]:
-    return speaker.vocabulary.tokenize(text)

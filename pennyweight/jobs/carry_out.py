@@ -12,7 +12,7 @@ from pennyweight.core.progress import progress_bar
 from pennyweight.core.units import show_bytes
 from pennyweight.evaluation.throughput import model_speed, total_tokens
 from pennyweight.jobs.cost import MemoryMeter
-from pennyweight.jobs.fit import Fit, Predicted
+from pennyweight.jobs.fit import Fit, Predicted, Tokens
 from pennyweight.jobs.plan import PlanOptions, plan
 from pennyweight.jobs.quantize import quantize
 from pennyweight.jobs.scoring import identify
@@ -162,8 +162,8 @@ def carry_out(model: str, made: Plan, say: Say = lambda words: None) -> CarriedO
 
 def _predicted(path: Path, settings: SpeedSettings) -> Predicted | None:
     loading = SpeakingOptions(gpu_layers=settings.gpu_layers, type_k=settings.type_k, type_v=settings.type_v)
-    tokens = settings.prompt_tokens, settings.generated_tokens
-    return Fit.of(str(path), loading).predict(sum(tokens), *tokens, prompts=1)
+    tokens = Tokens(prompt_tokens=settings.prompt_tokens, output_tokens=settings.generated_tokens)
+    return Fit.of(str(path), loading).predict(tokens.prompt_tokens + tokens.output_tokens, tokens)
 
 
 def _keep(done: CarriedOut, settings: SpeedSettings) -> None:

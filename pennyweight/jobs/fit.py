@@ -16,13 +16,28 @@ from pennyweight.planner.memory import Budget, MemoryPlan, fit_memory
 from pennyweight.planner.request import Settings
 from pennyweight.planner.resolve import resolve
 from pennyweight.planner.sizes import SizedTensor, sized_tensors
-from pennyweight.planner.speed import decode_speed, prompt_seconds
+from pennyweight.planner.speed import batch_decode_speed, decode_speed, prompt_seconds
 from pennyweight.planner.weigh import graph_shape, weigh
 from pennyweight.recipes.file_types import get_file_type
 
 CELLS = 256
 LEAST_CONTEXT = 512
 LARGEST = 1 << 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """What is to be read and written.
+
+    Attributes:
+        prompt_tokens, output_tokens: of all `prompts` together.
+        alone_tokens: of the output, what is written with nobody beside it, where there are several sequences.
+    """
+
+    prompt_tokens: int
+    output_tokens: int
+    prompts: int = 1
+    alone_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,22 +182,25 @@ class Fit:
         if not self.has_room(ctx) and self.has_room(LEAST_CONTEXT):
             raise too_little_room(self, ctx)
 
-    def predict(self, ctx: int, prompt_tokens: int, output_tokens: int, prompts: int) -> Predicted | None:
-        """What `prompts` prompts of these tokens together will take; None where it cannot be planned."""
+    def predict(self, ctx: int, tokens: Tokens) -> Predicted | None:
+        """What reading and writing `tokens` will take; None where it cannot be planned."""
         plan = self.memory(ctx)
         if plan is None:
             return None
-        machine, each = machine_here(self.budget), max(1, prompt_tokens // prompts)
-        reading = prompts * prompt_seconds(plan.placement, machine, each)
-        speed = decode_speed(plan.placement, machine, each)
+        machine, each = machine_here(self.budget), max(1, tokens.prompt_tokens // tokens.prompts)
+        reading = tokens.prompts * prompt_seconds(plan.placement, machine, each)
+        alone = decode_speed(plan.placement, machine, each)
+        together = batch_decode_speed(plan.placement, machine, self.slots, each) if self.slots > 1 else alone
+        by_one = tokens.alone_tokens if self.slots > 1 else tokens.output_tokens
+        writing = by_one / alone.value + (tokens.output_tokens - by_one) / together.value
         return Predicted(
-            seconds=reading + output_tokens / speed.value,
+            seconds=reading + writing,
             memory_bytes=round(plan.host_total.value + plan.card_total.value),
-            prompt_tokens=prompt_tokens,
-            output_tokens=output_tokens,
-            prompt_tok_s=prompt_tokens / reading if reading else 0.0,
-            decode_tok_s=speed.value,
-            speed_basis=speed.basis.value,
+            prompt_tokens=tokens.prompt_tokens,
+            output_tokens=tokens.output_tokens,
+            prompt_tok_s=tokens.prompt_tokens / reading if reading else 0.0,
+            decode_tok_s=tokens.output_tokens / writing if writing else alone.value,
+            speed_basis=alone.basis.value,
             memory_basis=plan.host_total.basis.value,
         )
 

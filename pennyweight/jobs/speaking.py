@@ -37,8 +37,8 @@ class Speaker:
     Attributes:
         vocabulary: its tokens, templates and facts; weights too where the engine is llama.cpp.
         template: None where the model has none.
-        session: the sequence it speaks in (`runtimes.torch_reference.session.TorchSession` has the same face).
-        n_ctx: tokens of that sequence.
+        sessions: the sequences it speaks in (`runtimes.torch_reference.session.TorchSession` has the same face).
+        n_ctx: tokens of each.
         engine: runtime and build.
         placement: where its layers live.
         notes: what a person should know.
@@ -46,11 +46,16 @@ class Speaker:
 
     vocabulary: Model
     template: ChatTemplate | None
-    session: Session
+    sessions: tuple[Session, ...]
     n_ctx: int
     engine: str
     placement: str
     notes: tuple[str, ...]
+
+    @property
+    def session(self) -> Session:
+        """The first."""
+        return self.sessions[0]
 
     def prompt(self, messages: Sequence[Message], *, thinking: bool = False) -> NDArray[np.int32]:
         """The tokens of `messages`; without a template their texts, a blank line between them."""
@@ -74,6 +79,7 @@ def _llama_cpp_speaker(model: str, options: SpeakingOptions) -> Iterator[Speaker
     with runnable(model) as gguf, Model.load(gguf, n_gpu_layers=layers.count) as loaded:
         settings = ContextSettings(
             n_ctx=context_of(loaded.facts.n_ctx_train, options.ctx),
+            n_seq_max=options.slots,
             threads=options.threads,
             type_k=options.type_k,
             type_v=options.type_v,
@@ -84,7 +90,7 @@ def _llama_cpp_speaker(model: str, options: SpeakingOptions) -> Iterator[Speaker
             yield Speaker(
                 vocabulary=loaded,
                 template=chat_template(loaded),
-                session=Session(context),
+                sessions=tuple(Session(context, slot) for slot in range(options.slots)),
                 n_ctx=context.n_ctx,
                 engine=f"llama.cpp {BUILD}",
                 placement=placement(loaded),
@@ -107,7 +113,7 @@ def _torch_speaker(model: str, options: SpeakingOptions) -> Iterator[Speaker]:
         yield Speaker(
             vocabulary=vocabulary,
             template=chat_template(vocabulary),
-            session=session,  # type: ignore[arg-type]
+            sessions=(session,),  # type: ignore[arg-type]
             n_ctx=session.n_ctx,
             engine=name,
             placement=f"all {decoder.config.block_count} layers on {decoder.device.type.replace('cpu', 'the CPU')}",

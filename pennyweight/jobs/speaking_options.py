@@ -20,6 +20,7 @@ class SpeakingOptions:
         type_k, type_v: what keys and values are stored in.
         flash_attention: None leaves it to llama.cpp.
         threads: None takes the cores this process may use.
+        slots: sequences side by side, each of `ctx` tokens.
     """
 
     ctx: int | None = None
@@ -29,6 +30,7 @@ class SpeakingOptions:
     type_v: str = "f16"
     flash_attention: bool | None = None
     threads: int | None = None
+    slots: int = 1
 
 
 def context_of(trained: int, asked: int | None) -> int:

@@ -64,7 +64,7 @@ class SummaryResult:
 
     Attributes:
         pages: of the paper; `paper_tokens`: of its text.
-        parts: prompts that the text took; 1 where it fitted.
+        parts: prompts that the text took; 1 where it fitted. slots: how many of them were read side by side.
         prompt_tok_s, decode_tok_s: over all prompts.
         seconds_to_first_token, seconds_to_first_bullet: from the call, loading included: of the first note or bullet,
             and of the summary's own first bullet, complete.
@@ -78,6 +78,7 @@ class SummaryResult:
     model: str
     bullets: tuple[Bullet, ...]
     parts: int
+    slots: int
     n_ctx: int
     prompt_tokens: int
     output_tokens: int
@@ -119,10 +120,12 @@ def summarize(
     open_store().close()  # a store that cannot be written is found out before the minutes of reading
     with vocabulary_of(open_checkpoint(model)) as vocabulary:
         outlined = outline(read, vocabulary, fit, loading.ctx, options.bullets)
-    predicted = fit.predict(outlined.n_ctx, outlined.prompt_tokens, outlined.output_tokens, len(outlined.parts) + 1)
+    fit = replace(fit, slots=outlined.slots)
+    predicted = fit.predict(outlined.n_ctx, outlined.tokens)
     seed = secrets.randbits(32) if options.seed is None else options.seed
     meter = MemoryMeter()
-    with speaker(model, replace(loading, ctx=outlined.n_ctx, gpu_layers=fit.gpu_layers(outlined.n_ctx))) as loaded:
+    layers = fit.gpu_layers(outlined.n_ctx)
+    with speaker(model, replace(loading, ctx=outlined.n_ctx, gpu_layers=layers, slots=outlined.slots)) as loaded:
         watch.plan(outlined, predicted, f"{loaded.engine}: {loaded.placement}")
         work = Work(loaded, outlined, Sampling(temperature=options.temperature, seed=seed), watch, started)
         bullets = work.summary(options.bullets)
@@ -133,6 +136,7 @@ def summarize(
             model=model,
             bullets=bullets,
             parts=len(outlined.parts),
+            slots=outlined.slots,
             n_ctx=loaded.n_ctx,
             prompt_tokens=work.tally.prompt_tokens,
             output_tokens=work.tally.output_tokens,

@@ -1,6 +1,6 @@
 """How a paper will be read, decided before the weights are loaded: at once where it fits, else in how many parts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pennyweight.core.errors import DoesNotFit
 from pennyweight.jobs.bullets import Wanted
-from pennyweight.jobs.fit import Fit
+from pennyweight.jobs.fit import Fit, Tokens
 from pennyweight.jobs.summary_prompts import part_of_many, whole
 from pennyweight.pipeline.paper.document import Paper
 from pennyweight.pipeline.paper.parts import Part, parts_of
@@ -28,6 +28,10 @@ LEAST_TEXT = 64
 LIST_TOKENS = 8
 """What a list of pages takes usually, for the prediction."""
 
+FEWEST_SLOTS, MOST_SLOTS = 4, 8
+"""Sequences that write notes side by side. Two or three take a processor longer than one after the other (llama.cpp has
+fast products for one token and for many); beyond eight their attention, each over its own text, is what takes time."""
+
 MARGIN = 8
 """Tokens kept free: BOS, and what a template adds around an answer."""
 
@@ -39,8 +43,8 @@ class Outline:
     Attributes:
         n_ctx: tokens of context.
         bullet_tokens: most of a bullet's words.
-        notes: bullets noted of each part, where there are several.
-        prompt_tokens, output_tokens: all prompts together; where there are several, what they take at most.
+        notes: bullets noted of each part, where there are several; `slots` of the parts side by side.
+        tokens: all prompts together; where there are several, what they take at most.
     """
 
     n_ctx: int
@@ -48,8 +52,8 @@ class Outline:
     paper_tokens: int
     bullet_tokens: int
     notes: int
-    prompt_tokens: int
-    output_tokens: int
+    slots: int
+    tokens: Tokens
 
 
 def outline(paper: Paper, vocabulary: Model, fit: Fit, asked: int | None, bullets: int) -> Outline:
@@ -74,6 +78,7 @@ def outline(paper: Paper, vocabulary: Model, fit: Fit, asked: int | None, bullet
     n_ctx = asked or min(-(-needed // CELLS) * CELLS, most)
     bullet_tokens = min(BULLET_TOKENS[1], max(BULLET_TOKENS[0], n_ctx // 48))
     answer = Wanted(count=bullets, tokens=bullet_tokens, pages=(1,), sampling=Sampling()).room
+    summary_tokens = bullets * (bullet_tokens + LIST_TOKENS)
     if at_once + answer + MARGIN <= n_ctx:
         return Outline(
             n_ctx=n_ctx,
@@ -81,8 +86,8 @@ def outline(paper: Paper, vocabulary: Model, fit: Fit, asked: int | None, bullet
             paper_tokens=paper_tokens,
             bullet_tokens=bullet_tokens,
             notes=0,
-            prompt_tokens=at_once,
-            output_tokens=bullets * (bullet_tokens + LIST_TOKENS),
+            slots=1,
+            tokens=Tokens(prompt_tokens=at_once, output_tokens=summary_tokens),
         )
     frame = len(prompt(part_of_many(Part(pages=()), 999, 999, 9)))
     for notes in (3, 2, 1):  # fewer notes of each part where many parts share one summing-up
@@ -110,6 +115,22 @@ def outline(paper: Paper, vocabulary: Model, fit: Fit, asked: int | None, bullet
         paper_tokens=paper_tokens,
         bullet_tokens=bullet_tokens,
         notes=notes,
-        prompt_tokens=paper_tokens + len(parts) * (frame + notes * bullet_tokens),
-        output_tokens=(len(parts) * notes + bullets) * (bullet_tokens + LIST_TOKENS),
+        slots=_slots(fit, n_ctx, len(parts)),
+        tokens=Tokens(
+            prompt_tokens=paper_tokens + len(parts) * (frame + notes * bullet_tokens),
+            output_tokens=len(parts) * notes * (bullet_tokens + LIST_TOKENS) + summary_tokens,
+            prompts=len(parts) + 1,
+            alone_tokens=summary_tokens,
+        ),
     )
+
+
+def _slots(fit: Fit, n_ctx: int, parts: int) -> int:
+    """Parts to read side by side: as many as have room beside each other, with every layer where one has it."""
+    if fit.anatomy is None:  # then nobody knows what a sequence takes
+        return 1
+    for slots in range(min(MOST_SLOTS, parts), FEWEST_SLOTS - 1, -1):
+        wider = replace(fit, slots=slots)
+        if wider.has_room(n_ctx) and wider.gpu_layers(n_ctx) == fit.gpu_layers(n_ctx):
+            return slots
+    return 1

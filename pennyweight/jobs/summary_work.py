@@ -1,11 +1,11 @@
-"""A summary's prompts one after another: the paper at once, or notes of its parts and then bullets of the notes."""
+"""A summary's prompts: the paper at once, or notes of its parts, some side by side, and then bullets of the notes."""
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pennyweight.core.progress import progress_bar
-from pennyweight.jobs.bullets import Bullet, OnText, Tally, Wanted, draw_bullets, read_prompt
+from pennyweight.jobs.bullets import Bullet, OnText, Wanted, bullets_after
 from pennyweight.jobs.fit import Predicted
 from pennyweight.jobs.speaking import Speaker
 from pennyweight.jobs.summary_outline import MARGIN, Outline
@@ -13,6 +13,10 @@ from pennyweight.jobs.summary_prompts import from_notes, part_of_many, whole
 from pennyweight.pipeline.paper.parts import Part
 from pennyweight.runtimes.chat_template import Message
 from pennyweight.runtimes.llama_cpp import Sampling
+from pennyweight.runtimes.llama_cpp.side_by_side import Answer, Tally, side_by_side
+
+SEEDS_APART = 1 << 16
+"""Between the seeds of two answers: each draws with a seed of its own, whoever is drawn first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +29,7 @@ class Watch:
 
 
 class Work:
-    """Prompts one after another, and the clock over them."""
+    """Prompts and their answers, and the clock over them."""
 
     def __init__(self, loaded: Speaker, outline: Outline, sampling: Sampling, watch: Watch, started: float) -> None:
         self.tally = Tally()
@@ -33,28 +37,32 @@ class Work:
         self.first_bullet: float | None = None
         self.seconds = 0.0
         self._speaker, self._outline, self._sampling, self._watch = loaded, outline, sampling, watch
-        self._started = started
+        self._started, self._asked = started, 0
 
     def summary(self, count: int) -> tuple[Bullet, ...]:
         """The bullets of the whole paper."""
         begun, parts = time.perf_counter(), self._outline.parts
         if len(parts) == 1:
             self._watch.stage("reading the paper at once")
-            found = self._ask(whole(parts[0], count), count, parts[0].numbers, final=True)
+            found = self._last(whole(parts[0], count), count, parts[0].numbers)
         else:
             found = self._reduce(self._notes(parts), count)
         self.seconds = time.perf_counter() - begun
         return found
 
     def _notes(self, parts: Sequence[Part]) -> list[Bullet]:
-        notes: list[Bullet] = []
-        self._watch.stage(f"noting what matters in {len(parts)} parts")
-        with progress_bar("noting", len(parts), "parts") as advance:
-            for number, part in enumerate(parts, 1):
-                asked = part_of_many(part, number, len(parts), self._outline.notes)
-                notes += self._ask(asked, self._outline.notes, part.numbers, final=False)
-                advance(1)
-        return notes
+        count, together = self._outline.notes, self._outline.slots
+        self._watch.stage(
+            f"noting what matters in {len(parts)} parts" + (f", {together} side by side" if together > 1 else "")
+        )
+        return self._drawn(
+            "noting",
+            "parts",
+            [
+                self._answer(part_of_many(part, number, len(parts), count), count, part.numbers)
+                for number, part in enumerate(parts, 1)
+            ],
+        )
 
     def _reduce(self, notes: list[Bullet], count: int) -> tuple[Bullet, ...]:
         """Notes → bullets; in rounds, each of which fewer notes leave, where the notes do not fit one prompt."""
@@ -62,18 +70,21 @@ class Work:
             groups = self._groups(notes, count)
             if len(groups) == 1:
                 self._watch.stage(f"summing up {len(notes)} notes")
-                return self._ask(from_notes(notes, count), count, _pages(notes), final=True)
+                return self._last(from_notes(notes, count), count, _pages(notes))
             # As many as fit one prompt afterwards, if notes stay as long as they are; at most half, or there is no end.
             room = max(len(group) for group in groups) // len(groups)
             fewer = [max(1, min(room, len(group) // 2)) for group in groups]
             self._watch.stage(
                 f"{len(notes)} notes are too many for a prompt: {len(groups)} groups of them, {sum(fewer)} kept"
             )
-            notes = [
-                bullet
-                for group, few in zip(groups, fewer, strict=True)
-                for bullet in self._ask(from_notes(group, few), few, _pages(group), final=False)
-            ]
+            notes = self._drawn(
+                "summing up",
+                "groups",
+                [
+                    self._answer(from_notes(group, few), few, _pages(group))
+                    for group, few in zip(groups, fewer, strict=True)
+                ],
+            )
 
     def _groups(self, notes: Sequence[Bullet], count: int) -> list[list[Bullet]]:
         """Consecutive notes that fit a prompt together; all of them, or at least two, or there would be no end."""
@@ -95,11 +106,25 @@ class Work:
     def _wanted(self, count: int, pages: tuple[int, ...]) -> Wanted:
         return Wanted(count=count, tokens=self._outline.bullet_tokens, pages=pages, sampling=self._sampling)
 
-    def _ask(self, messages: list[Message], count: int, pages: tuple[int, ...], *, final: bool) -> tuple[Bullet, ...]:
-        prompt, wanted = self._speaker.prompt(messages), self._wanted(count, pages)
-        with progress_bar("reading", len(prompt), "tokens") as advance:  # and off the screen before a word is shown
-            read_prompt(self._speaker, prompt, self.tally, advance)
-        return draw_bullets(self._speaker, wanted, self.tally, lambda text: self._hear(text, final))
+    def _drawn(self, label: str, unit: str, answers: Sequence[Answer[tuple[Bullet, ...]]]) -> list[Bullet]:
+        """The bullets of all `answers`, in their order."""
+        with progress_bar(label, len(answers), unit) as advance:
+            drawn = side_by_side(self._speaker.sessions, answers, self.tally, advance)
+        return [bullet for bullets in drawn for bullet in bullets]
+
+    def _last(self, messages: list[Message], count: int, pages: tuple[int, ...]) -> tuple[Bullet, ...]:
+        """The summary's own bullets, which are heard as they are drawn."""
+        answer = self._answer(messages, count, pages, final=True)
+        return side_by_side(self._speaker.sessions, [answer], self.tally)[0]
+
+    def _answer(
+        self, messages: list[Message], count: int, pages: tuple[int, ...], *, final: bool = False
+    ) -> Answer[tuple[Bullet, ...]]:
+        self._asked += 1
+        wanted = self._wanted(count, pages)
+        sampling = replace(wanted.sampling, seed=wanted.sampling.seed + self._asked * SEEDS_APART)
+        wanted = replace(wanted, sampling=sampling)
+        return bullets_after(messages, self._speaker, wanted, lambda text: self._hear(text, final))
 
     def _hear(self, text: str, final: bool) -> None:
         now = time.perf_counter() - self._started

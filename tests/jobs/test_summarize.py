@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pennyweight.core.errors import BadRequest, DoesNotFit
 from pennyweight.jobs import fit as fit_module
-from pennyweight.jobs.bullets import Bullet, Tally, Wanted, draw_bullets, page_grammar, read_prompt
-from pennyweight.jobs.fit import Fit
+from pennyweight.jobs.bullets import Bullet, Wanted, bullets_after, page_grammar
+from pennyweight.jobs.fit import Fit, Tokens
 from pennyweight.jobs.here import budget_here
 from pennyweight.jobs.speaking import Speaker, SpeakingOptions, speaker
 from pennyweight.jobs.summarize import SummaryOptions, summarize
@@ -20,7 +20,9 @@ from pennyweight.jobs.summary_work import Watch
 from pennyweight.planner.calibration_store import save_calibration
 from pennyweight.planner.host import Host, host_rates
 from pennyweight.planner.memory import Budget
+from pennyweight.runtimes.chat_template import Message
 from pennyweight.runtimes.llama_cpp import Sampling
+from pennyweight.runtimes.llama_cpp.side_by_side import Tally, side_by_side
 from pennyweight.store.database import open_store
 from pennyweight.store.machine import hardware
 from tests.cli.command import on_terminal, process, refused, run
@@ -28,6 +30,7 @@ from tests.papers import write_pdf
 from tests.tiny_gguf import write_tiny_gguf
 
 OPTIONS, ONE = SummaryOptions(bullets=3, seed=1), SpeakingOptions(threads=1)
+TOKENS = Tokens(prompt_tokens=500, output_tokens=50)
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +61,12 @@ def test_the_grammar_of_pages_names_exactly_these(pages: set[int]) -> None:
 def test_a_model_that_knows_nothing_still_gives_n_bullets_with_existing_pages(
     pages: tuple[int, ...], temperature: float, loaded: Speaker
 ) -> None:
-    prompt = loaded.vocabulary.tokenize("The keeper of the harbour", add_special=True)
+    asked = [Message(role="user", content="The keeper of the harbour")]
     sampling = Sampling(temperature=temperature, seed=3)
     wanted = Wanted(count=4, tokens=20, pages=pages, sampling=sampling)
     heard: list[str] = []
     tally = Tally()
-    read_prompt(loaded, prompt, tally)
-    bullets = draw_bullets(loaded, wanted, tally, heard.append)
+    bullets = side_by_side(loaded.sessions, [bullets_after(asked, loaded, wanted, heard.append)], tally)[0]
     assert len(bullets) == 4
     for bullet in bullets:
         assert bullet.text
@@ -102,6 +104,29 @@ def test_a_longer_one_is_read_part_by_part_within_the_context(model: str, paper:
     assert all(set(bullet.pages) <= set(range(1, 8)) for bullet in result.bullets)
     again = summarize(paper, model, OPTIONS, replace(ONE, ctx=1024))
     assert again.bullets == result.bullets
+
+
+def test_parts_are_read_side_by_side_where_there_is_room(
+    model: str, paper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages: list[str] = []
+    result = summarize(paper, model, OPTIONS, replace(ONE, ctx=768), Watch(stage=stages.append))
+    assert result.slots == min(8, result.parts) >= 4
+    assert f"noting what matters in {result.parts} parts, {result.slots} side by side" in stages
+    assert result.predicted is not None
+    fit = Fit.of(model, ONE)
+    alone, together = fit.memory(768), replace(fit, slots=result.slots).memory(768)
+    assert alone is not None
+    assert together is not None
+    assert result.predicted.memory_bytes == round(together.host_total.value)
+    between = (alone.host_total.value + together.host_total.value) / 2 / 2**30  # not all of them have room
+    budgets = [
+        gib for gib in (between + n / 1024 for n in range(200)) if replace(fit, budget=_budget(gib)).has_room(768)
+    ]
+    monkeypatch.setattr(fit_module, "budget_here", lambda layers: _budget(budgets[0]))
+    narrow = summarize(paper, model, OPTIONS, replace(ONE, ctx=768))
+    assert narrow.slots < result.slots
+    assert narrow.parts == result.parts
 
 
 def test_many_notes_are_summed_up_in_rounds(model: str, tmp_path: Path) -> None:
@@ -183,12 +208,12 @@ def test_a_published_name_without_a_file_says_auto(
 def test_a_prediction_is_by_this_machine_s_calibration(
     model: str, monkeypatch: pytest.MonkeyPatch, own_store: Path
 ) -> None:
-    before = Fit.of(model, ONE).predict(1024, 500, 50, 1)
+    before = Fit.of(model, ONE).predict(1024, TOKENS)
     host = budget_here(0).host
     slow = replace(host_rates(host), seconds_per_layer=0.5)
     with open_store() as store:
         save_calibration(store, hardware(), "llama.cpp", slow)
-    after = Fit.of(model, ONE).predict(1024, 500, 50, 1)
+    after = Fit.of(model, ONE).predict(1024, TOKENS)
     assert before is not None
     assert after is not None
     assert (before.speed_basis, after.speed_basis) == ("heuristic", "calibrated")

@@ -11,7 +11,7 @@ from pennyweight.core.errors import BadRequest, DoesNotFit
 from pennyweight.runtimes.llama_cpp import Context, ContextSettings, Model, Sampling, generate
 from pennyweight.runtimes.llama_cpp.placement import placement
 from pennyweight.runtimes.llama_cpp.sampler import Sampler
-from pennyweight.runtimes.llama_cpp.session import Clock, Session, Stop
+from pennyweight.runtimes.llama_cpp.session import Clock, Session, Stop, read_next
 from tests.tiny_gguf import TINY_TEXT, write_tiny_gguf
 
 SETTINGS = ContextSettings(n_ctx=512, threads=1)
@@ -87,13 +87,15 @@ def test_what_the_cache_held_changes_nothing_but_the_work(model: Model, session:
     assert (clock.cached_tokens, clock.prompt_tokens) == (40, len(prompt) - 40)
 
 
-def test_extending_is_as_reading(model: Model, session: Session) -> None:
+def test_going_on_is_as_reading_it_all(model: Model, session: Session) -> None:
     prompt = model.tokenize(TINY_TEXT[:120], add_special=True)
     expected = answer(session, prompt, 8, GREEDY)
     session.read(prompt[:30], Clock())
-    session.extend(prompt[30:])
+    read_next([session], [prompt[30:]])
     with Sampler(model, GREEDY) as sampler:
         assert list(session.answer(sampler, 8, Clock(), ignore_eos=True)) == expected
+    with pytest.raises(DoesNotFit, match="raise -c"):
+        read_next([session], [np.full(session.room + 1, 40, np.int32)])
 
 
 def test_the_clock_counts_what_was_done(model: Model, session: Session) -> None:

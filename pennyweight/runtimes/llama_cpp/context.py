@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from pennyweight.core.errors import BadRequest, DoesNotFit, PennyweightError, UnsupportedModel
 from pennyweight.core.parallel import default_threads
+from pennyweight.runtimes.llama_cpp.batch import BatchArrays
 from pennyweight.runtimes.llama_cpp.library import clear_log, library, raise_interrupt, why
 from pennyweight.runtimes.llama_cpp.model import Model
 from pennyweight.runtimes.llama_cpp.settings import ContextSettings, check_settings
-from pennyweight.runtimes.llama_cpp.structs import CACHE_TYPES, FLASH_ATTENTION, Batch
+from pennyweight.runtimes.llama_cpp.structs import CACHE_TYPES, FLASH_ATTENTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ class Context:
         self._outputs = 0
         self.n_batch: int = library().llama_n_batch(self._handle)
         self.n_ctx: int = library().llama_n_ctx_seq(self._handle)
+        self._batch = BatchArrays(self.n_batch)
         model.adopt(self)
 
     def close(self) -> None:
@@ -102,17 +104,17 @@ class Context:
         Raises: BadRequest for what the arguments above rule out; DoesNotFit where the cache is full.
         """
         ids = self.model.checked(np.atleast_1d(np.asarray(tokens)))
-        shape = ids.shape
-        places = np.array(np.broadcast_to(positions, shape), np.int32)
-        owners = np.array(np.broadcast_to(sequences, shape), np.int32)
-        wanted = np.array(np.broadcast_to(outputs, shape), np.int8)
-        self._check_batch(ids, places, owners)
+        if ids.ndim != 1 or not 1 <= len(ids) <= self.n_batch:
+            raise BadRequest(f"a batch has shape {ids.shape}; 1 to {self.n_batch} tokens are wanted")
+        batch = self._batch.fill(ids, positions, sequences, outputs)
+        self._check_places(self._batch.positions[: len(ids)])
+        self._check_sequences(self._batch.sequences[: len(ids)])
         clear_log()
         self._outputs = 0
-        status = _decode(self.handle, ids, places, owners, wanted)
+        status = library().llama_decode(self.handle, batch)
         if status:
             raise _refusal(self, status)
-        self._outputs = int(np.count_nonzero(wanted))
+        self._outputs = int(np.count_nonzero(self._batch.outputs[: len(ids)]))
 
     def logits(self) -> NDArray[np.float32]:
         """Logits of the last `decode`, float32 (outputs asked for, n_vocab), in the order of the tokens.
@@ -156,14 +158,11 @@ class Context:
             params.cb_eval = ctypes.cast(self._evaluation_callback, ctypes.c_void_p)
         return params
 
-    def _check_batch(self, ids: NDArray[np.int32], places: NDArray[np.int32], owners: NDArray[np.int32]) -> None:
-        if ids.ndim != 1 or not 1 <= len(ids) <= self.n_batch:
-            raise BadRequest(f"a batch has shape {ids.shape}; 1 to {self.n_batch} tokens are wanted")
+    def _check_places(self, places: NDArray[np.int32]) -> None:
         if places.min() < 0 or places.max() >= self.n_ctx:
             raise DoesNotFit(
                 f"positions {places.min()} to {places.max()} do not fit a context of {self.n_ctx} tokens; raise n_ctx"
             )
-        self._check_sequences(owners)
 
     def _check_sequences(self, owners: NDArray[np.integer]) -> None:
         if owners.min() < 0 or owners.max() >= self.settings.n_seq_max:
@@ -172,28 +171,6 @@ class Context:
 
 def _free_context(handle: int, *_held: object) -> None:
     library().llama_free(handle)
-
-
-def _decode(
-    handle: int,
-    ids: NDArray[np.int32],
-    places: NDArray[np.int32],
-    owners: NDArray[np.int32],
-    wanted: NDArray[np.int8],
-) -> int:
-    """`llama_decode` of arrays of one length; every token belongs to one sequence."""
-    single = np.ones(len(ids), np.int32)
-    pointers = (owners.ctypes.data + 4 * np.arange(len(ids))).astype(np.uintp)  # seq_id[i] points at owners[i]
-    integers, nested = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))
-    batch = Batch(
-        n_tokens=len(ids),
-        token=ids.ctypes.data_as(integers),
-        pos=places.ctypes.data_as(integers),
-        n_seq_id=single.ctypes.data_as(integers),
-        seq_id=pointers.ctypes.data_as(nested),
-        logits=wanted.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
-    )
-    return library().llama_decode(handle, batch)
 
 
 def _refusal(context: Context, status: int) -> PennyweightError:

@@ -208,7 +208,7 @@ class Model:
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """The bytes one token stands for; part of a character, perhaps."""
-        self.checked(np.array([token]))
+        self._check(token)
         size = 64
         for _ in range(2):
             text = ctypes.create_string_buffer(size)
@@ -220,7 +220,8 @@ class Model:
 
     def ends_generation(self, token: int) -> bool:
         """Whether `token` closes an answer (EOS, end of turn, …)."""
-        return library().llama_vocab_is_eog(self.vocab, int(self.checked(np.array([token]))[0]))
+        self._check(token)
+        return library().llama_vocab_is_eog(self.vocab, token)
 
     def checked(self, tokens: NDArray[np.integer]) -> NDArray[np.int32]:
         """`tokens` as contiguous int32, all of them in the vocabulary. Raises: BadRequest."""
@@ -228,8 +229,11 @@ class Model:
             raise ValueError(f"{self.path}: the model is closed")  # a bug of the caller, and a crash in C
         outside = (tokens < 0) | (tokens >= self.facts.n_vocab)
         if outside.any():
-            where = int(np.argmax(outside))
-            raise BadRequest(
-                f"token {int(tokens[where])} at {where} is outside the vocabulary of {self.facts.n_vocab} tokens"
-            )
+            self._check(int(tokens[np.argmax(outside)]))
         return np.ascontiguousarray(tokens, np.int32)
+
+    def _check(self, token: int) -> None:
+        if self.closed:
+            raise ValueError(f"{self.path}: the model is closed")
+        if not 0 <= token < self.facts.n_vocab:
+            raise BadRequest(f"token {token} is outside the vocabulary of {self.facts.n_vocab} tokens")

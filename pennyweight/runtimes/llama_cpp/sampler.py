@@ -12,6 +12,7 @@ Source: llama.cpp include/llama.h `llama_sampler_*`; common/sampling.cpp `common
 import ctypes
 import weakref
 from ctypes import POINTER, Structure, byref, c_bool, c_char_p, c_float, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+from functools import cache
 from types import TracebackType
 
 import numpy as np
@@ -27,7 +28,6 @@ _CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
 """`llama_token_data`."""
 
 _AT_LEAST_ONE = 1
-_LAST_OUTPUT = -1
 
 
 class Candidates(Structure):
@@ -66,10 +66,10 @@ class Sampler:
         self._grammar = _grammar(self._lib, model, grammar) if grammar else None
         self._free_grammar = weakref.finalize(self, _free, self._lib, self._grammar)
 
-    def sample(self, context: Context) -> int:
-        """The next token after `context`'s last decoded one; the grammar moves on by it."""
-        token = self._lib.llama_sampler_sample(self._chain, context.handle, _LAST_OUTPUT)
-        return self._lawful(token, context.logits()[-1]) if self._grammar else token
+    def sample(self, context: Context, row: int = -1) -> int:
+        """The token after a row of `context`'s last logits, counted from the end; the grammar moves on by it."""
+        token = self._lib.llama_sampler_sample(self._chain, context.handle, row)
+        return self._lawful(token, context.logits()[row]) if self._grammar else token
 
     def choose(self, logits: NDArray[np.float32]) -> int:
         """The same from float32 (n_vocab,) logits of any engine with this vocabulary."""
@@ -150,6 +150,7 @@ def _free(lib: ctypes.CDLL, sampler: int | None) -> None:
         lib.llama_sampler_free(sampler)
 
 
+@cache
 def _bound() -> ctypes.CDLL:
     lib = library()
     for name, (result, arguments) in SIGNATURES.items():

@@ -4,7 +4,7 @@ A chat sends its whole history each turn; only what the cache does not hold yet 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,12 +62,13 @@ class Clock:
 
 
 class Session:
-    """Sequence 0 of a context."""
+    """One sequence of a context, which others may share."""
 
-    def __init__(self, context: Context) -> None:
-        self.context = context
+    def __init__(self, context: Context, sequence: int = 0) -> None:
+        """An empty one. Raises: BadRequest for a sequence that the context does not have."""
+        self.context, self.sequence = context, sequence
         self._tokens, self._length = np.empty(context.n_ctx, np.int32), 0
-        context.clear()
+        context.truncate(0, sequence)
 
     @property
     def held(self) -> NDArray[np.int32]:
@@ -98,13 +99,6 @@ class Session:
         clock.cached_tokens, clock.prompt_tokens = kept, len(tokens) - kept
         clock.prompt_seconds += time.perf_counter() - started
 
-    def extend(self, tokens: ArrayLike) -> None:
-        """Put `tokens` after what is held, as if the model had said them. Raises: DoesNotFit."""
-        more = np.atleast_1d(np.asarray(tokens, np.int32))
-        if len(more) > self.room:
-            raise DoesNotFit(f"{len(more)} more tokens do not fit a context of {self.context.n_ctx:,}; raise -c")
-        self._extend(more, lambda tokens: None)
-
     def answer(self, sampler: Sampler, count: int | None, clock: Clock, *, ignore_eos: bool = False) -> Iterator[int]:
         """Up to `count` tokens (None: until the context is full); the end token is not among them."""
         started = time.perf_counter()
@@ -120,7 +114,7 @@ class Session:
             if not self.room:
                 clock.stop = Stop.CONTEXT
                 return
-            self._decode_one(token)
+            read_next([self], [np.array([token], np.int32)])
             token = sampler.sample(self.context)
             clock.decode_tokens += 1
             clock.decode_seconds = time.perf_counter() - first
@@ -134,21 +128,21 @@ class Session:
         clock.stop = Stop.END
         return True
 
-    def _decode_one(self, token: int) -> None:
-        self.context.decode([token], [self._length])
-        self._tokens[self._length] = token
-        self._length += 1
-
     def _extend(self, tokens: NDArray[np.int32], advance: Advance) -> None:
         # Pieces of a micro-batch: Ctrl-C and the progress bar wait for one piece at most, and speed is the same.
         step = min(self.context.n_batch, self.context.settings.n_ubatch)
         for start in range(0, len(tokens), step):
             part = tokens[start : start + step]
             end = self._length + len(part)
-            self.context.decode(part, np.arange(self._length, end), outputs=np.arange(len(part)) == len(part) - 1)
-            self._tokens[self._length : end] = part
-            self._length = end
+            last = np.arange(len(part)) == len(part) - 1
+            self.context.decode(part, np.arange(self._length, end), self.sequence, last)
+            self._hold(part)
             advance(len(part))
+
+    def _hold(self, tokens: NDArray[np.int32]) -> None:
+        end = self._length + len(tokens)
+        self._tokens[self._length : end] = tokens
+        self._length = end
 
     def _keep_prefix(self, tokens: NDArray[np.int32]) -> int:
         """How many of `tokens` the cache holds already, all others forgotten; at least one is left to be read."""
@@ -157,9 +151,24 @@ class Session:
         kept = int(differs[0]) if differs.size else shortest
         if kept < len(self.held) and not self.context.model.rewinds(self.context.n_ctx):
             kept = 0
-        if kept:
-            self.context.truncate(kept)
-        else:
-            self.context.clear()
+        self.context.truncate(kept, self.sequence)
         self._length = kept
         return kept
+
+
+def read_next(sessions: Sequence[Session], pieces: Sequence[NDArray[np.int32]]) -> None:
+    """Put each of `pieces`, int32 (tokens,), after what its session holds, all of them in one batch.
+
+    The logits of each piece's last token remain, in the order of the sessions, which share a context.
+    Raises: DoesNotFit where a session is full.
+    """
+    both = list(zip(sessions, pieces, strict=True))
+    for session, piece in both:
+        if len(piece) > session.room:
+            raise DoesNotFit(f"{len(piece)} more tokens do not fit a context of {session.context.n_ctx:,}; raise -c")
+    places = np.concatenate([np.arange(session._length, session._length + len(piece)) for session, piece in both])
+    sequences = np.concatenate([np.full(len(piece), session.sequence) for session, piece in both])
+    last = np.concatenate([np.arange(len(piece)) == len(piece) - 1 for piece in pieces])
+    sessions[0].context.decode(np.concatenate(pieces), places, sequences, last)
+    for session, piece in both:
+        session._hold(piece)

@@ -57,14 +57,6 @@ class TorchSession:
         clock.cached_tokens, clock.prompt_tokens = 0, len(tokens)
         clock.prompt_seconds += time.perf_counter() - started
 
-    def extend(self, tokens: ArrayLike) -> None:
-        """Put `tokens` after what is held. Raises: DoesNotFit."""
-        more = np.atleast_1d(np.asarray(tokens, np.int32))
-        if len(more) > self.room:
-            raise DoesNotFit(f"{len(more)} more tokens do not fit a context of {self.n_ctx:,}; raise -c")
-        for token in more:  # attention without a mask is causal for one token, or from the start
-            self._compute(np.array([token], np.int32))
-
     def answer(self, sampler: Sampler, count: int | None, clock: Clock, *, ignore_eos: bool = False) -> Iterator[int]:
         """As `llama_cpp.session.Session.answer`."""
         started = time.perf_counter()
