@@ -1,6 +1,6 @@
 """Pages → parts that fit a budget of tokens, cut between pages where that can be, else between paragraphs or words."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -10,9 +10,8 @@ from pennyweight.pipeline.paper.document import Page
 Count = Callable[[str], int]
 """Text → tokens."""
 
-
-_FILLED = 0.95
-"""Of a budget that a guess aims at: one that misses costs a count more."""
+FILLED = 0.95
+"""Of what a piece may have, what a guess at its letters aims at: one that misses is cut, and counted, again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,55 +42,51 @@ def marked(page: Page) -> str:
 def parts_of(pages: Sequence[Page], budget: int, count: Count) -> tuple[Part, ...]:
     """Parts of at most `budget` tokens each, about equally long, so that the last is no stub.
 
-    A page that takes more than a third of the budget is cut: whole, such pages would leave much of every part empty.
-    A token may straddle two pages, so a part can have a token less for each page than the sum says, never more.
+    Pages are cut into pieces of an eighth of the budget where they are longer: whole, they would leave much of every
+    part empty. A token may straddle two pieces, so a part can have a token less for each than the sum says, never more.
     """
     pieces = []
     with progress_bar("dividing the paper", len(pages), "pages") as advance:
         for page in pages:
-            pieces += [(piece, count(marked(piece)) + 1) for piece in _pieces(page, budget // 3, count)]
+            texts = _pieces(page.text, max(1, budget // 8), count)
+            pieces += [(Page(number=page.number, text=text), count(text) + 1) for text in texts]
             advance(1)
-    total = sum(tokens for _, tokens in pieces)
+    marks = {page.number: count(f"\n\n{marked(Page(number=page.number, text=''))}") for page in pages}
+    total = sum(tokens for _, tokens in pieces) + sum(marks.values())
     even = -(-total // -(-total // budget)) if total > budget else budget
-    return tuple(_grouped(pieces, budget, even))
+    return tuple(_grouped(pieces, marks, budget, even))
 
 
-def _grouped(pieces: Sequence[tuple[Page, int]], budget: int, even: int) -> Iterator[Part]:
+def _grouped(pieces: Sequence[tuple[Page, int]], marks: Mapping[int, int], budget: int, even: int) -> Iterator[Part]:
     held: list[Page] = []
     tokens = 0
-    for piece, length in pieces:
+    for piece, words in pieces:
+        begins = not held or held[-1].number != piece.number
+        more = words + begins * marks[piece.number]
         # Past the even share a part ends where that leaves it nearer to the share; past the budget it must.
-        over = tokens + length - even
-        if held and (tokens + length > budget or (over > 0 and over > even - tokens)):
+        if held and (tokens + more > budget or tokens + more - even > max(0, even - tokens)):
             yield Part(pages=tuple(held))
-            held, tokens = [], 0
+            held, tokens, more = [], 0, words + marks[piece.number]
         held.append(piece)
-        tokens += length
+        tokens += more
     if held:
         yield Part(pages=tuple(held))
 
 
-def _pieces(page: Page, budget: int, count: Count) -> Iterator[Page]:
-    """The page, or pieces of it that fit."""
-    whole = count(marked(page))
-    if whole < budget:
-        yield page
+def _pieces(text: str, most: int, count: Count) -> Iterator[str]:
+    """The text, or pieces of it of at most so many tokens; counting them is what takes the time."""
+    tokens = count(text)
+    if tokens <= most or len(text) < 2:
+        yield text
         return
-    frame = count(marked(Page(number=page.number, text="")))
-    start, letters = 0, len(page.text) / whole  # of a token, so far: counting tokens is what takes the time
-    while start < len(page.text):
-        text = page.text[start : start + max(1, int(_FILLED * (budget - frame) * letters))]
-        end = len(text) if start + len(text) == len(page.text) else _cut(text, len(text))
-        while (tokens := count(marked(piece := _piece(page, text[:end])))) >= budget and end > 1:
-            end = _cut(text, max(1, min(end - 1, int(_FILLED * end * (budget - frame) / tokens))))
-        letters = end / max(1, tokens - frame)
+    letters = -(-len(text) // -(-tokens // max(1, int(FILLED * most))))  # of a piece, if all letters took alike
+    start = 0
+    while start < len(text):
+        ahead = text[start : start + letters]
+        end = len(ahead) if start + letters >= len(text) else _cut(ahead, len(ahead))
         start += end
-        if piece.text:
-            yield piece
-
-
-def _piece(page: Page, text: str) -> Page:
-    return Page(number=page.number, text=text.strip())
+        if piece := ahead[:end].strip():
+            yield from _pieces(piece, most, count)
 
 
 def _cut(text: str, end: int) -> int:
