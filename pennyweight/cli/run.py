@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MODEL_HELP = "`embedded`, a .gguf, a Hugging Face directory, user/repo or hf.co/user/repo:TYPE."
 PROMPT_HELP = "What to answer; default: what stands on stdin, or a chat on a terminal."
 INTERRUPTED = 130
+_NOT_FOR_TERMINALS = {code: "�" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 
 
 def run(
@@ -130,7 +131,8 @@ def _chat(talk: "Conversation") -> None:
 
 
 def _show_text(text: str) -> None:
-    print(text, end="", flush=True)
+    # A terminal would obey control sequences, and what a model says may be anybody's; a pipe gets what was said.
+    print(text.translate(_NOT_FOR_TERMINALS) if sys.stdout.isatty() else text, end="", flush=True)
 
 
 def _show_numbers(result: "RunResult") -> None:

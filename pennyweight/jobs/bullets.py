@@ -22,6 +22,9 @@ from pennyweight.runtimes.llama_cpp.side_by_side import Answer
 OnText = Callable[[str], None]
 
 OPENING, PAGES, MOST_PAGES = "- ", " [p. ", 3
+NOT_IN_A_LINE = r"\x00-\x1F\x7F-\x9F\u2028\u2029\[\]"
+"""What no bullet's words hold, as GBNF writes it: control characters, all that ends a line, and brackets."""
+
 PAGES_TOKENS = 32
 """Room that a list of pages takes at most, brackets and a mark of a cut included, in a vocabulary of single letters."""
 
@@ -72,7 +75,7 @@ def _trie(words: list[str]) -> str:
 
 def bullet_grammar(pages: Iterable[int]) -> str:
     """GBNF of a bullet after its dash: a line without brackets, then its pages."""
-    return f'root ::= [^\\n\\r\\t \\[\\]-] [^\\n\\r\\t\\[\\]]+ "{PAGES}" pages\n{page_grammar(pages)}'
+    return f'root ::= [^{NOT_IN_A_LINE} -] [^{NOT_IN_A_LINE}]+ "{PAGES}" pages\n{page_grammar(pages)}'
 
 
 def bullets_after(

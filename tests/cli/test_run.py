@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from pennyweight.cli.run import _show_text
 from pennyweight.jobs.run import RunOptions, conversation
 from pennyweight.jobs.speaking import SpeakingOptions
 from tests.cli.command import process, refused, run
@@ -48,6 +49,17 @@ def test_text_goes_to_stdout_and_everything_else_to_stderr(
     assert "all 2 layers on the CPU" in first
     assert "no chat template" in note
     assert all(word in numbers for word in ("prompt", "decode 7 tokens", "first token", "memory"))
+
+
+def test_a_terminal_is_told_nothing_that_it_would_obey(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "one\x1b]0;title\x07 two\x9b2J\n\tthree\r"
+    _show_text(said)
+    assert capsys.readouterr().out == said  # a file or a pipe gets what was said
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    _show_text(said)
+    assert capsys.readouterr().out == "one�]0;title� two�2J\n\tthree�"
 
 
 def test_a_prompt_on_stdin_is_as_one_on_the_command_line(

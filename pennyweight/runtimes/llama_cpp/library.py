@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from pennyweight.core.errors import Missing
+from pennyweight.runtimes.llama_cpp.openmp import impatient_threads
 from pennyweight.runtimes.llama_cpp.structs import (
     CONTEXT_FIELDS,
     LOG_CALLBACK,
@@ -121,7 +122,8 @@ def library() -> ctypes.CDLL:
 
     Raises: Missing where xllamacpp is absent, of another version, or does not show the pinned version's defaults.
     """
-    lib = ctypes.CDLL(str(_find()))
+    with impatient_threads():
+        lib = ctypes.CDLL(str(_find()))
     for name, (result, arguments) in SIGNATURES.items():
         function = getattr(lib, name, None)
         if function is None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.core.errors import BadRequest, DoesNotFit, OutputError
+from pennyweight.runtimes.llama_cpp.openmp import impatient_threads
 from pennyweight.runtimes.llama_cpp.settings import check_threads
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -107,7 +108,8 @@ def start_server(path: Path, settings: ServerSettings) -> RunningServer:
     """
     check_address(settings)
     check_threads(settings.threads)
-    import xllamacpp as library
+    with impatient_threads():
+        import xllamacpp as library
 
     xllamacpp: Any = library  # a compiled module, whose names no checker sees
     with _interrupts_later():
