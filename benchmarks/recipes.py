@@ -99,10 +99,13 @@ def cases() -> list[Case]:
 class Bench:
     """Runs cases on one calibration text."""
 
-    def __init__(self, asked: argparse.Namespace, work: Path) -> None:
+    def __init__(self, asked: argparse.Namespace, plants: set[str], work: Path) -> None:
         self._text, self._samples, self._chunks, self._work = asked.text, asked.samples, asked.chunks, work
         self._held_back, self._device = asked.held_back, asked.device
-        self._models = {"natural": "embedded"} | {p: str(write_plant(p, work / f"plant-{p}")) for p in ("A", "T")}
+        self._models = {
+            plant: "embedded" if plant == "natural" else str(write_plant(plant, work / f"plant-{plant}"))
+            for plant in plants
+        }
         self._bases = {plant: self._base(plant) for plant in self._models}
 
     def run(self, case: Case, seed: int) -> Score:
@@ -182,7 +185,7 @@ def main() -> None:
     rows = []
     print(f"{'plant':8} {'recipe':24} {'bits':>6} {'KLD':>9} {'±':>8} {'Δ ln ppl':>9} {'±':>7} {'s':>6}  saved")
     with tempfile.TemporaryDirectory() as directory:
-        bench = Bench(asked, Path(directory))
+        bench = Bench(asked, {case.plant for case in chosen}, Path(directory))
         for case in chosen:
             calibrated = case.recipe.startswith(LLAMA_CPP) or parse_recipe(case.recipe).needs_calibration
             scores = [bench.run(case, seed) for seed in range(asked.seeds if calibrated else 1)]
