@@ -12,6 +12,7 @@ from pennyweight.jobs.fit import Fit, Tokens
 from pennyweight.jobs.summary_prompts import part_of_many, whole
 from pennyweight.pipeline.paper.document import Paper
 from pennyweight.pipeline.paper.parts import Part, parts_of
+from pennyweight.planner.memory import MemoryPlan
 from pennyweight.runtimes.chat_template import Message
 from pennyweight.runtimes.llama_cpp import Model, Sampling
 from pennyweight.runtimes.llama_cpp.prompt import chat_template, chat_tokens
@@ -126,11 +127,19 @@ def outline(paper: Paper, vocabulary: Model, fit: Fit, asked: int | None, bullet
 
 
 def _slots(fit: Fit, n_ctx: int, parts: int) -> int:
-    """Parts to read side by side: as many as have room beside each other, with every layer where one has it."""
-    if fit.anatomy is None:  # then nobody knows what a sequence takes
+    """Parts to read side by side: as many as fit with every layer where one has it, in twice the memory of one."""
+    alone = fit.memory(n_ctx)
+    if alone is None:  # then nobody knows what a sequence takes
         return 1
-    for slots in range(min(MOST_SLOTS, parts), FEWEST_SLOTS - 1, -1):
-        wider = replace(fit, slots=slots)
-        if wider.has_room(n_ctx) and wider.gpu_layers(n_ctx) == fit.gpu_layers(n_ctx):
-            return slots
-    return 1
+
+    def suits(together: MemoryPlan | None) -> bool:
+        if together is None or not together.fits or _bytes(together) > 2 * _bytes(alone):
+            return False
+        return together.placement.gpu_layers == alone.placement.gpu_layers
+
+    counts = range(min(MOST_SLOTS, parts), FEWEST_SLOTS - 1, -1)
+    return next((slots for slots in counts if suits(replace(fit, slots=slots).memory(n_ctx))), 1)
+
+
+def _bytes(plan: MemoryPlan) -> float:
+    return plan.host_total.value + plan.card_total.value

@@ -8,7 +8,7 @@ from pennyweight.core.progress import progress_bar
 from pennyweight.jobs.bullets import Bullet, OnText, Wanted, bullets_after
 from pennyweight.jobs.fit import Predicted
 from pennyweight.jobs.speaking import Speaker
-from pennyweight.jobs.summary_outline import MARGIN, Outline
+from pennyweight.jobs.summary_outline import FEWEST_SLOTS, MARGIN, Outline
 from pennyweight.jobs.summary_prompts import from_notes, part_of_many, whole
 from pennyweight.pipeline.paper.parts import Part
 from pennyweight.runtimes.chat_template import Message
@@ -108,8 +108,9 @@ class Work:
 
     def _drawn(self, label: str, unit: str, answers: Sequence[Answer[tuple[Bullet, ...]]]) -> list[Bullet]:
         """The bullets of all `answers`, in their order."""
+        sessions = self._speaker.sessions[: len(answers) if len(answers) >= FEWEST_SLOTS else 1]
         with progress_bar(label, len(answers), unit) as advance:
-            drawn = side_by_side(self._speaker.sessions, answers, self.tally, advance)
+            drawn = side_by_side(sessions, answers, self.tally, advance)
         return [bullet for bullets in drawn for bullet in bullets]
 
     def _last(self, messages: list[Message], count: int, pages: tuple[int, ...]) -> tuple[Bullet, ...]:
