@@ -1,5 +1,6 @@
 """Where the command begins: Ctrl-C and `kill` are one line from the first import on, and once is enough."""
 
+import os
 import signal
 import sys
 import threading
@@ -56,8 +57,23 @@ def listen() -> None:
         signal.signal(signal.SIGINT, interrupt)
 
 
+def open_streams() -> None:
+    """Make the null device of a stdin, stdout or stderr that is closed (`>&-`), or the next file opened would be it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 -- as long as the process
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 -- the same
+
+
 def main() -> None:
     """The command `pennyweight`."""
+    open_streams()
     listen()
     try:
         from pennyweight.cli.main import main as run

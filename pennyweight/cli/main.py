@@ -1,5 +1,6 @@
 """The command `pennyweight`: one subcommand per verb, each in its own file; errors become one line and an exit code."""
 
+import errno
 import io
 import os
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from pennyweight import __version__
-from pennyweight.cli.entry import listen
+from pennyweight.cli.entry import listen, open_streams
 from pennyweight.core.errors import PennyweightError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ VERBS = (
 """In the order of the help; each is a function in a module of its name."""
 
 INTERRUPTED, STOPPED = 130, "interrupted; nothing half-written is left behind"
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EDQUOT)
 # Click's UsageError, from wherever this Typer has it: newer ones carry their own Click, older ones import it.
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
@@ -68,6 +70,7 @@ def wanted(arguments: Sequence[str]) -> tuple[str, ...]:
 
 def main() -> None:
     """Run the command line. Exit 0 done; 1 the answer is no; 2 bad request, one line on stderr; 130 interrupted."""
+    open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an ASCII terminal gets ? for ×; stderr has such a rule by default
     listen()
@@ -82,9 +85,13 @@ def main() -> None:
         _fail(STOPPED, INTERRUPTED)
     except SystemExit as left:  # Click and Rich make one of a broken pipe: `… | head` has seen enough, no error
         sys.exit(0 if isinstance(left.__context__, BrokenPipeError) else left.code)
-    except BrokenPipeError:  # the same, of the last flush
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError) and (error.errno not in FULL or error.filename):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
-        sys.exit(0)
+        if isinstance(error, BrokenPipeError):  # the same, of the last flush
+            sys.exit(0)
+        _fail(f"the output cannot be written: {error.strerror}; make room, or write it elsewhere", 2)
     if code == INTERRUPTED:  # newer Typers turn Ctrl-C into an exit code of their own
         _fail(STOPPED, INTERRUPTED)
     sys.exit(code)

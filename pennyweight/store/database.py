@@ -53,7 +53,7 @@ class Store:
 
     def record(self, measurements: Iterable[Measurement]) -> None:
         """Add them, all or none. Raises: OutputError where the file cannot be written."""
-        rows = [tuple(getattr(item, name) for name in COLUMNS) for item in measurements]
+        rows = [tuple(_said(getattr(item, name)) for name in COLUMNS) for item in measurements]
         places = ", ".join("?" * len(COLUMNS))
         try:
             self._connection.execute("BEGIN IMMEDIATE")  # waits here for another writer, never halfway
@@ -89,7 +89,7 @@ class Store:
         where = " AND ".join(clause for clause, _ in given) or "1"
         rows = self._connection.execute(
             f'SELECT {_names()} FROM measurements WHERE {where} ORDER BY "when" DESC, id DESC LIMIT ?',
-            [*(value for _, value in given), -1 if limit is None else limit],
+            [*(_said(value) for _, value in given), -1 if limit is None else limit],
         )
         return [Measurement(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
 
@@ -102,6 +102,11 @@ class Store:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _said(value: object) -> object:
+    """As SQLite can keep it: the name of a file need not be UTF-8, and its other bytes become `\\udcff`."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def open_store(path: Path | None = None, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> Store:

@@ -2,6 +2,8 @@
 
 import ctypes
 import signal
+import subprocess
+import sys
 import time
 import weakref
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from pennyweight.cli.entry import Interrupt, listen
 from pennyweight.runtimes.llama_cpp import Model
 from pennyweight.runtimes.llama_cpp import library as module
 from pennyweight.runtimes.llama_cpp.library import library
-from tests.cli.command import process
+from tests.cli.command import MAIN, process
 from tests.tiny_gguf import write_tiny_gguf
 
 
@@ -106,3 +108,33 @@ def test_a_summary_that_is_stopped_is_one_line_and_leaves_no_temporary_files(
         _, errors = working.communicate(timeout=60)
     assert errors == "pennyweight: interrupted; nothing half-written is left behind\n"
     assert list((tmp_path / "t").iterdir()) == []
+
+
+def in_shell(redirection: str, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of the command under a redirection of its streams."""
+    command = ["sh", "-c", f'"$@" {redirection}', "sh", sys.executable, "-c", MAIN, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_stream_that_is_closed_is_as_one_that_leads_nowhere(tmp_path: Path) -> None:
+    path = str(write_tiny_gguf(tmp_path / "model.gguf"))
+    assert in_shell(">&-", "inspect", path) == (0, "", "")
+    assert in_shell("2>&-", "inspect", str(tmp_path / "nothing.gguf")) == (2, "", "")
+    code, _, errors = in_shell("<&-", "run", path)
+    assert (code, errors.count("\n"), "stdin is empty" in errors) == (2, 1, True), errors
+    assert in_shell(">&- 2>&- <&-", "inspect", path, "--json")[0] == 0
+    own = (
+        "import os, sys; from pennyweight.cli.entry import open_streams; open_streams(); print(os.open(sys.argv[1], 0))"
+    )
+    command = ["sh", "-c", '"$@" <&- 2>&-', "sh", sys.executable, "-c", own, path]
+    assert int(subprocess.run(command, capture_output=True, check=True).stdout) > 2, "no file is taken for a stream"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full is Linux's")
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_disk_that_is_full_under_stdout_is_one_line(more: list[str], tmp_path: Path) -> None:
+    path = str(write_tiny_gguf(tmp_path / "model.gguf"))
+    for arguments in (["inspect", path], ["plan", "Qwen3-8B", "--vram", "12GB", "--bandwidth", "360"]):
+        code, _, errors = in_shell(">/dev/full", *arguments, *more)
+        assert (code, errors.count("\n"), "No space left" in errors) == (2, 1, True), errors

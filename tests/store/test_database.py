@@ -45,6 +45,12 @@ def test_a_measurement_comes_back_as_it_was_recorded(tmp_path: Path) -> None:
         assert store.query() == [bare, ONE]
 
 
+def test_a_file_s_name_that_is_not_utf_8_is_kept_as_far_as_it_can_be_said(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store.sqlite") as store:
+        store.record([replace(ONE, model=b"b\xffd.gguf".decode("utf-8", "surrogateescape"))])
+        assert store.query(model="b\udcffd")[0].model == "b\\udcffd.gguf"
+
+
 def test_a_query_filters_by_everything_at_once_and_gives_the_newest_first(tmp_path: Path) -> None:
     later = replace(ONE, when="2026-11-24T09:00:00+00:00", value=0.5)
     others = [replace(ONE, model="Qwen3-8B"), replace(ONE, type="Q2_K"), replace(ONE, metric="perplexity")]
