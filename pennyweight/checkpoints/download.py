@@ -24,6 +24,9 @@ from pennyweight.core.progress import progress_bar
 # Never *.bin or *.pt: those are pickles, which run code when loaded.
 CHECKPOINT_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
 
+NO_PART = ["*/*", "consolidated*"]
+"""Of a checkpoint: other programs' copies of the same weights, in folders or under Mistral's own name."""
+
 _SHA256, _SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 _PIECE = 1 << 22
 
@@ -48,8 +51,10 @@ def download(repository: str, file_type: str | None) -> Path:
             raise BadRequest(f"cannot fetch {repository}: {error}") from error
         return kept
     wanted = of_type(names, file_type, repository) if file_type else CHECKPOINT_FILES
-    _fetch_large(hub, repository, {name: p for name, p in names.items() if p and _matches(name, wanted)})
-    directory = _fetched(hub, repository, wanted)
+    unwanted = [] if file_type else NO_PART
+    large = {n: p for n, p in names.items() if p and _matches(n, wanted) and not _matches(n, unwanted)}
+    _fetch_large(hub, repository, large)
+    directory = _fetched(hub, repository, wanted, unwanted)
     check_hashes(
         (file for file in directory.rglob("*") if not file_type or _name(file, directory) in wanted), repository
     )
@@ -69,12 +74,15 @@ def _fetch_large(hub: Hub, repository: str, promises: dict[str, Promise]) -> Non
             _remember(blob)
 
 
-def _fetched(hub: Hub, repository: str, patterns: list[str]) -> Path:
+def _fetched(hub: Hub, repository: str, wanted: list[str], unwanted: list[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry; ours is one line at the end
     try:
-        return Path(snapshot_download(repository, allow_patterns=patterns, endpoint=hub.endpoint))
+        found = snapshot_download(
+            repository, allow_patterns=wanted, ignore_patterns=unwanted or None, endpoint=hub.endpoint
+        )
+        return Path(found)
     except Exception as error:  # the hub's own errors, and whatever its HTTP client of the day raises
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise BadRequest(

@@ -71,6 +71,8 @@ def wanted(arguments: Sequence[str]) -> tuple[str, ...]:
 def main() -> None:
     """Run the command line. Exit 0 done; 1 the answer is no; 2 bad request, one line on stderr; 130 interrupted."""
     open_streams()
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # what is typed or piped need not be UTF-8
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an ASCII terminal gets ? for ×; stderr has such a rule by default
     listen()

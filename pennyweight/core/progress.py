@@ -60,6 +60,7 @@ def _screen() -> "Iterator[Progress]":
 def _amount_column():
     """`12/30 chunks`, or for bytes `3.1/16.0 MiB`."""
     from rich.progress import DownloadColumn, ProgressColumn, Task
+    from rich.table import Column
     from rich.text import Text
 
     in_bytes = DownloadColumn(binary_units=True)
@@ -69,4 +70,4 @@ def _amount_column():
             unit = task.fields["unit"]
             return in_bytes.render(task) if unit == "bytes" else Text(f"{task.completed:.0f}/{task.total:.0f} {unit}")
 
-    return Amount()
+    return Amount(table_column=Column(no_wrap=True))  # on a narrow terminal it is cut short, and one line stays one

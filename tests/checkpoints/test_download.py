@@ -46,6 +46,8 @@ def hub(gguf: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
             "config.json": b"{}",
             "model.safetensors": bytes(range(256)) * 40,
             "pytorch_model.bin": b"pickle",
+            "consolidated.safetensors": b"the same once more",
+            "onnx/model.safetensors": b"and again",
             "tokenizer.model": b"t" * 99,
         },
     }
@@ -85,10 +87,11 @@ def test_a_type_is_matched_as_a_whole_word_and_a_split_file_comes_with_all_parts
     assert first.with_name(first.name.replace("-00001", "-00002")).is_file()
 
 
-def test_a_whole_checkpoint_never_brings_pickles(hub: HubServer) -> None:
+def test_a_whole_checkpoint_never_brings_pickles_or_other_programs_copies(hub: HubServer) -> None:
     directory = local_path("user/plain")
     assert sorted(file.name for file in directory.iterdir()) == ["config.json", "model.safetensors", "tokenizer.model"]
-    assert not any("pytorch_model" in path for path, _, _ in hub.asked)
+    asked = " ".join(path for path, _, _ in hub.asked)
+    assert not any(name in asked for name in ("pytorch_model", "consolidated", "onnx"))
 
 
 def test_a_server_that_breaks_off_is_asked_for_the_rest(hub: HubServer, gguf: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -226,6 +227,15 @@ def test_words_placed_one_by_one_and_numbers_between_them_are_read_from_the_righ
     assert in_reading_order("Mostly Latin, one كان word") == "Mostly Latin, one كان word"
 
 
+def test_columns_of_numbers_are_read_from_the_right_each_of_them_from_the_left(tmp_path: Path) -> None:
+    rows = [f"الميناء {i}.5 {i + 3}.25- 1,{100 + i} حارس 7" for i in range(1, 5)]
+    drawn = [" ".join(word if word[0].isdecimal() else word[::-1] for word in reversed(row.split())) for row in rows]
+    assert read_paper(write_glyphs(tmp_path / "table.pdf", drawn)).pages[0].text == " ".join(rows)
+    placed = [Fragment(text="3.25 1.5", x=100, y=700, size=12), Fragment(text="كان حارس", x=300, y=700, size=12)]
+    assert lines_from_right(placed) == "كان حارس 1.5 3.25"
+    assert in_reading_order("GPT 4 الميناء 2.5 1.5 كان حارس") == "كان حارس 1.5 2.5 الميناء GPT 4"
+
+
 def test_arabic_in_the_shapes_of_its_font_is_spelled_in_letters(tmp_path: Path) -> None:
     assert running_text("\ufef1\ufedf\ufe8e\ufee3") == "\u064a\u0644\u0627\u0645"
 
@@ -274,6 +284,21 @@ def test_an_address_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     for path, named in ((tmp_path, "is a directory"), ("", "'' is a directory"), ("/dev/null", "no regular file")):
         with pytest.raises(BadRequest, match=named):
             read_paper(path)
+
+
+def test_a_page_that_unpacks_to_more_than_memory_should_hold_is_one_line(tmp_path: Path) -> None:
+    from pypdf import PdfReader, PdfWriter
+    from pypdf.generic import NameObject, StreamObject
+
+    writer = PdfWriter(clone_from=PdfReader(write_scan(tmp_path / "scan.pdf", 1)))
+    stream = StreamObject()
+    stream._data = zlib.compress(bytes(100 << 20), 9)
+    stream[NameObject("/Filter")] = NameObject("/FlateDecode")
+    writer.pages[0][NameObject("/Contents")] = writer._add_object(stream)
+    writer.write(tmp_path / "bomb.pdf")
+    assert (tmp_path / "bomb.pdf").stat().st_size < 1 << 20
+    with pytest.raises(FormatError, match="Limit reached"):
+        read_paper(tmp_path / "bomb.pdf")
 
 
 @settings(max_examples=30, deadline=None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from unicodedata import east_asian_width
 
-from pennyweight.pipeline.paper.direction import from_right, in_reading_order
+from pennyweight.pipeline.paper.direction import fragment_in_reading_order, from_right
 
 _SAME_LINE = 0.4
 """Of the letters' height: baselines nearer than this are one line."""
@@ -100,7 +100,7 @@ def _lines(fragments: Sequence[Fragment], backwards: bool) -> list[str]:
             lines[-1].append(fragment)
         else:
             lines.append([fragment])
-    read = in_reading_order if backwards else str
+    read = fragment_in_reading_order if backwards else str
     return [
         " ".join(read(f.text.strip()) for f in sorted(line, key=lambda f: f.x, reverse=backwards)) for line in lines
     ]

@@ -8,6 +8,7 @@ from collections import Counter
 from unicodedata import bidirectional
 
 _FROM_RIGHT = {"R", "AL"}
+_SCRIPTS = {"L", *_FROM_RIGHT}
 _FROM_LEFT = {"L", "EN", "AN"}  # numbers run from left to right in every script
 _PAIRS = str.maketrans("()[]{}<>«»", ")(][}{><»«")
 
@@ -28,6 +29,16 @@ def in_reading_order(page: str) -> str:
     return "\n".join(" ".join(reversed(_runs(line))) if line.strip() else line for line in page.split("\n"))
 
 
+def fragment_in_reading_order(text: str) -> str:
+    """The same of a piece of a line on a page that runs from the right: a row of a table may be numbers alone."""
+    return _numbers_from_right(text) if not _SCRIPTS.intersection(map(bidirectional, text)) else in_reading_order(text)
+
+
+def _numbers_from_right(text: str) -> str:
+    """Numbers side by side as they are read there: each from left to right, the right one first."""
+    return " ".join(reversed(text.split()))
+
+
 def _runs(line: str) -> list[str]:
     """Runs of one direction, from left to right; what has none (spaces, marks) stays with what is before it."""
     runs: list[str] = []
@@ -40,9 +51,12 @@ def _runs(line: str) -> list[str]:
         else:
             runs[-1] += letter
         side = now
-    return [_mirrored(run) for run in (" ".join(run.split()) for run in runs) if run]
+    return [_read(run) for run in (" ".join(run.split()) for run in runs) if run]
 
 
-def _mirrored(run: str) -> str:
-    """Brackets of a run from the right as they are written: the page has the glyph of the other one."""
-    return run.translate(_PAIRS) if any(bidirectional(letter) in _FROM_RIGHT for letter in run) else run
+def _read(run: str) -> str:
+    """A run as it is written: one from the right has the glyphs of the other brackets on the page."""
+    sides = set(map(bidirectional, run))
+    if sides & _FROM_RIGHT:
+        return run.translate(_PAIRS)
+    return run if "L" in sides else _numbers_from_right(run)

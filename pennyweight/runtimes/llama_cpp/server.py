@@ -86,7 +86,7 @@ def check_address(settings: ServerSettings) -> None:
         raise BadRequest(f"an API key has fewer than {LEAST_KEY_LETTERS} letters; a longer one is wanted")
     if not is_loopback(settings.host) and not settings.api_keys:
         raise BadRequest(
-            f"others can reach {settings.host!r}; give an API key (--api-key-file F), or serve on 127.0.0.1 alone"
+            f"others can reach {settings.host}; give an API key (--api-key-file F), or serve on 127.0.0.1 alone"
         )
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -96,7 +96,7 @@ def check_address(settings: ServerSettings) -> None:
         except OSError as error:
             other = "--host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else "--port"
             raise OutputError(
-                f"cannot listen on {settings.host!r} port {settings.port}: {error.strerror or error}; "
+                f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; "
                 f"choose another {other}"
             ) from error
 
