@@ -166,7 +166,7 @@ def test_an_empty_page_of_a_text_keeps_the_others_numbers(tmp_path: Path) -> Non
     path.write_text("one\f\f three\ffour\f")
     paper = read_paper(path)
     assert [(page.number, page.text) for page in paper.pages] == [(1, "one"), (3, "three"), (4, "four")]
-    assert (paper.page_count, paper.notes) == (4, ("page 2 of 4 has no text",))
+    assert (paper.page_count, paper.notes) == (4, ("page 2 of 4 is without text",))
     path.write_text("1\f2\f3")
     with pytest.raises(FormatError, match="nothing but numbers"):
         read_paper(path)
@@ -284,6 +284,22 @@ def test_an_address_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     for path, named in ((tmp_path, "is a directory"), ("", "'' is a directory"), ("/dev/null", "no regular file")):
         with pytest.raises(BadRequest, match=named):
             read_paper(path)
+
+
+def test_a_broken_page_is_said_and_the_others_are_read(tmp_path: Path) -> None:
+    from pypdf import PdfReader, PdfWriter
+    from pypdf.generic import NameObject, StreamObject
+
+    writer = PdfWriter(clone_from=PdfReader(write_pdf(tmp_path / "whole.pdf", 4, references=False)))
+    writer.add_blank_page()
+    stream = StreamObject()
+    stream._data = b"no LZW at all" * 9
+    stream[NameObject("/Filter")] = NameObject("/NoSuchDecode")
+    writer.pages[1][NameObject("/Contents")] = writer._add_object(stream)
+    writer.write(tmp_path / "broken.pdf")
+    paper = read_paper(tmp_path / "broken.pdf")
+    assert [page.number for page in paper.pages] == [1, 3, 4]
+    assert paper.notes == ("page 2 of 5 is broken and left out", "page 5 of 5 is without text")
 
 
 def test_a_page_that_unpacks_to_more_than_memory_should_hold_is_one_line(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ from pennyweight.pipeline.paper.direction import from_right, in_reading_order
 Advance = Callable[[int], None]
 Total = Callable[[int], None]
 
+LONGEST_LINE = 1000
+"""Letters of a fragment that is a line or less of a page."""
+
 _MENDING = "if it is cut short fetch it again; qpdf in.pdf out.pdf mends some"
 
 
@@ -39,32 +42,39 @@ def open_pdf(path: Path) -> Any:
     return reader
 
 
-def pdf_lines(reader: Any, path: Path, advance: Advance) -> list[str]:
-    """The lines of every page, in reading order. Raises: FormatError where every page is broken."""
-    pages, errors = [], []
-    for page in reader.pages:
+def pdf_lines(reader: Any, path: Path, advance: Advance) -> tuple[list[str], list[int]]:
+    """The lines of every page, in reading order, and the numbers of broken pages, which have none.
+
+    Raises: FormatError where every page is broken.
+    """
+    pages, broken, reason = [], [], ""
+    for number, page in enumerate(reader.pages, 1):
         try:
             pages.append(_page_lines(page))
         except Exception as error:  # noqa: BLE001 -- one broken page does not take the others with it
-            errors.append(error)
+            reason = reason or _reason(error)
+            broken.append(number)
             pages.append("")
         advance(1)
-    if pages and len(errors) == len(pages):
-        raise FormatError(f"{path} is no PDF that can be read: {_reason(errors[0])}; {_MENDING}")
-    return pages
+    if pages and len(broken) == len(pages):
+        raise FormatError(f"{path} is no PDF that can be read: {reason}; {_MENDING}")
+    return pages, broken
 
 
 def _page_lines(page: Any) -> str:
     fragments: list[Fragment] = []
+    left, width = float(page.mediabox.left), float(page.mediabox.width)
 
     def visit(text: str, transform: Any, matrix: Any, font: Any, size: float) -> None:
-        if text.strip() and len(text) < 1000:
+        if text.strip():
             x = matrix[4] * transform[0] + matrix[5] * transform[2] + transform[4]
             y = matrix[4] * transform[1] + matrix[5] * transform[3] + transform[5]
-            fragments.append(Fragment(text=text, x=float(x), y=float(y), size=abs(float(size)) or 10.0))
+            fragments.append(Fragment(text=text, x=float(x) - left, y=float(y), size=abs(float(size)) or 10.0))
 
     told = page.extract_text(visitor_text=visit) or ""
-    if in_two := in_columns(fragments, float(page.mediabox.width)):
+    if any(len(fragment.text) > LONGEST_LINE for fragment in fragments):
+        return in_reading_order(told)  # all of a page as one run has no places to go by
+    if in_two := in_columns(fragments, width):
         return in_two
     return lines_from_right(fragments) or in_reading_order(told) if from_right(told) else told
 

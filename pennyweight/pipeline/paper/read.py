@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from pennyweight.core.errors import BadRequest, FormatError
@@ -66,12 +67,14 @@ def _pdf(path: Path, references: bool) -> Paper:
     reader = open_pdf(path)
     count = len(reader.pages)
     with progress_bar("reading the paper", count, "pages") as advance:
-        lines = without_heads(pdf_lines(reader, path, advance))
+        lines, broken = pdf_lines(reader, path, advance)
+    lines = without_heads(lines)
     if not any(page.strip() for page in lines):
         raise FormatError(
             f"{path}: {count} page{'s' * (count != 1)} and no text: scanned? ocrmypdf {path} with-text.pdf adds it"
         )
-    return _paper(path, "PDF", lines, references)
+    notes = (f"{_pages(broken, count)} broken and left out",) if broken else ()
+    return _paper(path, "PDF", lines, references, notes, broken)
 
 
 def _text(path: Path, references: bool) -> Paper:
@@ -91,12 +94,18 @@ def _text(path: Path, references: bool) -> Paper:
     return _paper(path, kind, without_heads(lines) if "\f" in text else lines, references, notes)
 
 
-def _paper(path: Path, kind: str, lines: list[str], references: bool, known: tuple[str, ...] = ()) -> Paper:
+def _pages(numbers: Sequence[int], count: int) -> str:
+    """`page 3 of 40 is`, `pages 3, 7 of 40 are`."""
+    listed = ", ".join(map(str, numbers[:8])) + " …" * (len(numbers) > 8)
+    return f"pages {listed} of {count} are" if len(numbers) > 1 else f"page {listed} of {count} is"
+
+
+def _paper(
+    path: Path, kind: str, lines: list[str], references: bool, known: tuple[str, ...] = (), broken: Sequence[int] = ()
+) -> Paper:
     notes, count = list(known), len(lines)
-    empty = [str(i) for i, page in enumerate(lines, 1) if not page.strip()]
-    if empty:
-        listed = ", ".join(empty[:8]) + (" …" if len(empty) > 8 else "")
-        notes.append(f"page{'s' * (len(empty) > 1)} {listed} of {count} {'have' if len(empty) > 1 else 'has'} no text")
+    if empty := [i for i, page in enumerate(lines, 1) if not page.strip() and i not in broken]:
+        notes.append(f"{_pages(empty, count)} without text")
     cut = None
     if not references:
         lines, cut = without_references(lines)
