@@ -100,7 +100,8 @@ def _lines(fragments: Sequence[Fragment], backwards: bool) -> list[str]:
             lines[-1].append(fragment)
         else:
             lines.append([fragment])
-    read = fragment_in_reading_order if backwards else str
-    return [
-        " ".join(read(f.text.strip()) for f in sorted(line, key=lambda f: f.x, reverse=backwards)) for line in lines
-    ]
+    if not backwards:
+        return [" ".join(f.text.strip() for f in sorted(line, key=lambda f: f.x)) for line in lines]
+    # Of a line that was drawn at once every run has the line's x, in the order from left to right.
+    from_the_right = (sorted(line, key=lambda f: f.x)[::-1] for line in lines)
+    return [" ".join(fragment_in_reading_order(f.text.strip()) for f in line) for line in from_the_right]
