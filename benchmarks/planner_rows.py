@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from benchmarks.planner_hybrids import hybrid
 from pennyweight.planner.card_names import find_card
 from pennyweight.planner.cards import Card
 from pennyweight.planner.footprint import BlockBytes, Family, Footprint, shares_of
@@ -98,17 +97,7 @@ def hybrid_rows() -> Iterator[Row]:
     """Qwen3.5's dense models on four devices, `hybrids.csv`."""
     for line in _read("hybrids.csv"):
         card = find_card(line["device"])
-        yield Row(
-            device=line["device"],
-            card=card,
-            group=class_of(card).name,
-            model=line["model"],
-            type=line["quant"],
-            footprint=hybrid(line["model"]),
-            decode=float(line["tg_tok_s"]),
-            prompt=0.0,
-            era="community",
-        )
+        yield _row(line["device"], card, line["model"], line["quant"], float(line["tg_tok_s"]), 0.0, "community")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """A config.json → an `Anatomy`: what its GGUF would hold, tensor by tensor, and what its blocks keep."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pennyweight.core.errors import FormatError, UnsupportedModel
@@ -38,7 +38,7 @@ def anatomy_from_config(
         tensors=tuple(_tensors(architecture, outline, shape, keys)),
         file_type=outline.file_type,
         blocks=blocks_of(shape, keys, architecture),
-        notes=outline.notes,
+        notes=(*outline.notes, *_draft_notes(_draft(architecture, outline, shape, keys))),
         rope_scaling=scaling_in_words(config),
     )
 
@@ -53,6 +53,16 @@ def weights_and_type(config: Mapping[str, Any]) -> tuple[int, str | None]:
     shape, keys = shape_from_metadata(metadata), Keys(metadata)
     groups = _groups(architecture, outline, shape, keys)
     return sum(len(blocks) * sum(t.weights for t in tensors) for blocks, tensors in groups), outline.file_type
+
+
+def draft_head(config: Mapping[str, Any]) -> tuple[PlannedTensor, ...]:
+    """Tensors of the draft head (MTP) that a GGUF of the model may hold; empty where none is known of.
+
+    Raises: as `anatomy_from_config`, which leaves them out: llama.cpp loads them only to draft with.
+    """
+    architecture, outline = outline_of(config)
+    metadata = metadata_of(architecture, outline)
+    return tuple(_draft(architecture, outline, shape_from_metadata(metadata), Keys(metadata)))
 
 
 def outline_of(config: Mapping[str, Any], source: str = "config.json") -> tuple[Architecture, Outline]:
@@ -95,6 +105,21 @@ def _tensors(architecture: Architecture, outline: Outline, shape: ModelShape, ke
     for block in range(shape.block_count):
         for one in tensors_of[block]:
             yield PlannedTensor(name=one.name.replace("{block}", str(block)), shape=one.shape, format=one.format)
+
+
+def _draft(architecture: Architecture, outline: Outline, shape: ModelShape, keys: Keys) -> Iterator[PlannedTensor]:
+    """The blocks of the draft head, which attend, numbered after the others."""
+    words = outline.features | {"attention", "experts" if shape.expert_count else "dense"}
+    inside = (rule for rule in (*architecture.tensors, *architecture.draft) if "{block}" in rule.name)
+    alike = list(_planned(inside, dimensions(shape, keys, 0), outline, words)) if architecture.draft else []
+    for block in range(shape.block_count, shape.block_count + outline.draft_blocks):
+        yield from (replace(one, name=one.name.replace("{block}", str(block))) for one in alike)
+
+
+def _draft_notes(tensors: Iterable[PlannedTensor]) -> Iterator[str]:
+    if weights := sum(tensor.weights for tensor in tensors):
+        millions = f"{weights / 1e6:,.0f} million weights"
+        yield f"a draft head (MTP) of {millions} is not counted; a GGUF may hold it, loaded only to draft with"
 
 
 def _groups(

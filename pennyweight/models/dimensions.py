@@ -1,6 +1,6 @@
 """The number behind each name that a tensor table gives a dimension, from the GGUF keys of a model.
 
-hidden              width of the residual stream          vocabulary
+hidden              width of the residual stream          vocabulary, twice_hidden
 queries             heads · key length                     keys, values        key-value heads · key or value length
 heads, head         number of heads, length of one          half_head           rotary pairs of one head
 fused_qkv           queries + keys + values                 gated_queries       queries and a gate for each
@@ -26,6 +26,7 @@ def dimensions(shape: ModelShape, keys: Keys, block: int) -> dict[str, int]:
     return {
         "one": 1,
         "hidden": shape.embedding_length,
+        "twice_hidden": 2 * shape.embedding_length,
         "vocabulary": shape.vocabulary_size,
         "heads": heads,
         "head": shape.key_length,

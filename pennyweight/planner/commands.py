@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 
+from pennyweight.models import families
 from pennyweight.models.anatomy import Anatomy
 from pennyweight.planner.candidate import Candidate
 from pennyweight.planner.served_types import get as get_served
@@ -13,6 +14,9 @@ OFFLOAD_ALL = 99
 
 READY = {f"openai/gpt-oss-{size}": f"ggml-org/gpt-oss-{size}-GGUF" for size in ("20b", "120b")}
 """Where llama.cpp's developers publish the file of a model that is published quantized."""
+
+CONVERTED = frozenset(family.architecture for family in families.ALL)
+"""Architectures of which `quantize` reads a Hugging Face checkpoint; of any other it reads a GGUF."""
 
 
 def llama_cpp_commands(candidate: Candidate, anatomy: Anatomy, model: str) -> tuple[str, ...]:
@@ -30,6 +34,10 @@ def _llama_cpp(candidate: Candidate, anatomy: Anatomy, model: str) -> Iterator[s
     if anatomy.file_type is None:
         file = f"{anatomy.name}-{candidate.choice.type}.gguf"
         source = anatomy.repository or model
+        if anatomy.shape.architecture not in CONVERTED and not model.endswith(".gguf"):
+            whole_file = f"{anatomy.name}-BF16.gguf"
+            yield _convert(source, whole_file, remote=bool(anatomy.repository))
+            source = whole_file
         yield f"pennyweight quantize {shlex.quote(source)} {candidate.choice.type} -o {shlex.quote(file)}"
     settings, choice = candidate.settings, candidate.choice
     is_on_hub = model.startswith("hf.co/") and anatomy.file_type is not None
@@ -46,6 +54,12 @@ def _llama_cpp(candidate: Candidate, anatomy: Anatomy, model: str) -> Iterator[s
     words += ["--n-cpu-moe", str(settings.cpu_moe_layers)] if settings.cpu_moe_layers else []
     words += _rope(choice.context, anatomy)
     yield " ".join(words)
+
+
+def _convert(source: str, file: str, *, remote: bool) -> str:
+    """llama.cpp's own script, where a checkpoint's family is planned here and not converted."""
+    words = ["python", "convert_hf_to_gguf.py", *(["--remote"] if remote else []), shlex.quote(source)]
+    return " ".join([*words, "--outtype", "bf16", "--outfile", shlex.quote(file)])
 
 
 def _rope(context: int, anatomy: Anatomy) -> list[str]:

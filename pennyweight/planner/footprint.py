@@ -50,7 +50,7 @@ class BlockBytes:
         cache_read: bytes of the cache that one token reads for each token before it.
         window: tokens that are seen at most; 0 for all.
         state: bytes of recurrent state that each token reads, whatever came before.
-        idle: it lies in memory and is not run: a draft head that nobody asked for.
+        idle: a draft head that nobody asked for: its bytes stay in the file, and it is not run.
         small_kernels: what norms after each half, or biases of experts, cost beside its bytes, in dense blocks.
         latent: its attention goes through a latent vector.
         recurrent: it mixes through a recurrent state, and has a feed-forward too.
@@ -71,7 +71,7 @@ class BlockBytes:
     @property
     def read(self) -> float:
         """Bytes of weights that one token reads."""
-        return 0.0 if self.idle else self.weights + self.experts_read
+        return self.weights + self.experts_read
 
     def depth_read(self, depth: float) -> float:
         """Bytes of the cache that one token reads after `depth` tokens."""

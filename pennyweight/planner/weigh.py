@@ -25,7 +25,8 @@ devices, left out in turn 14.0 → 2.8 % off), and for biases of experts (gpt-os
 Fitted as medians; Apple's Metal shows neither (`card_classes`)."""
 
 DRAFT = ".nextn."
-"""Part of the name of a draft head's tensors; its block lies in memory and is not run."""
+"""Part of the name of a draft head's tensors; its block is in the file, and llama.cpp leaves it there unless it is to
+draft (b11549 src/llama-model.cpp `nextn_flags`, `load_mtp` of `llama_model_default_params`)."""
 
 
 class Sized(Protocol):
@@ -72,7 +73,9 @@ def weigh_weights(anatomy: Anatomy, tensors: Iterable[Sized]) -> Footprint:
     read = [(family_of(t.format), t.nbytes * (used if _expert(t) else 1)) for t in run]
     return Footprint(
         blocks=tuple(
-            replace(_block(by_block.get(i, []), used), idle=i in idle, latent=block.keeps is Keeps.LATENT)
+            replace(_block(by_block.get(i, []), used), latent=block.keeps is Keeps.LATENT)
+            if i not in idle
+            else BlockBytes(weights=0, idle=True)
             for i, block in enumerate(anatomy.blocks)
         ),
         embedding=embedding,
@@ -84,7 +87,7 @@ def weigh_weights(anatomy: Anatomy, tensors: Iterable[Sized]) -> Footprint:
         parameters_used=sum(prod(t.shape) * (used if _expert(t) else 1) for t in run),
         parameters_routed=sum(prod(t.shape) * used for t in run if _expert(t)),
         parameters_output=sum(prod(t.shape) for t in loose),
-        largest_matrix=max((t.nbytes for t in inner), default=0),
+        largest_matrix=max((t.nbytes for t in inner if t.block not in idle), default=0),
         attention_numbers=_attention_numbers(anatomy),
     )
 

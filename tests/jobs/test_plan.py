@@ -185,6 +185,14 @@ def test_a_model_that_is_published_quantized_is_fetched_from_where_its_file_is()
     assert on("RTX 4080", "gpt-oss-20b").commands[0].startswith("llama-server -hf ggml-org/gpt-oss-20b-GGUF ")
 
 
+def test_a_family_that_is_not_converted_here_is_converted_by_llama_cpps_script_first() -> None:
+    convert, make, serve = on("RTX 4080", "Qwen3.5-9B").commands
+    whole = "Qwen3.5-9B-BF16.gguf"
+    assert convert == f"python convert_hf_to_gguf.py --remote Qwen/Qwen3.5-9B --outtype bf16 --outfile {whole}"
+    assert make.startswith(f"pennyweight quantize {whole} ")
+    assert serve.startswith("llama-server -m Qwen3.5-9B-Q")
+
+
 def test_few_bits_that_nobody_asked_for_name_a_smaller_model_and_the_host() -> None:
     found = on("GTX 1050 Ti", "Qwen3-8B")
     assert found.chosen is not None

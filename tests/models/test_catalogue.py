@@ -9,6 +9,8 @@ from pennyweight.models.families import ALL as CONVERTED_FAMILIES
 
 _A3B = 30_532_122_624
 _NEXT = 79_674_391_296
+_QWEN35_27B = 26_895_998_464
+_QWEN35_A3B = 34_660_610_688
 _SEVENTY = 70_553_706_496
 _V3 = 671_026_419_200
 
@@ -28,6 +30,17 @@ PARAMETERS = {
     "Qwen3-Coder-480B-A35B-Instruct": 480_154_875_392,
     "Qwen3-Next-80B-A3B-Instruct": _NEXT,
     "Qwen3-Coder-Next": _NEXT,
+    "Qwen3.5-0.8B": 752_393_024,
+    "Qwen3.5-2B": 1_881_825_088,
+    "Qwen3.5-4B": 4_205_751_296,
+    "Qwen3.5-9B": 8_953_803_264,
+    "Qwen3.5-27B": _QWEN35_27B,
+    "Qwen3.6-27B": _QWEN35_27B,
+    "Qwen3.8-27B": _QWEN35_27B,
+    "Qwen3.5-35B-A3B": _QWEN35_A3B,
+    "Qwen3.6-35B-A3B": _QWEN35_A3B,
+    "Qwen3.5-122B-A10B": 122_111_526_912,
+    "Qwen3.5-397B-A17B": 396_346_350_336,
     "Qwen2.5-0.5B": 494_032_768,
     "Qwen2.5-1.5B": 1_543_714_304,
     "Qwen2.5-3B": 3_085_938_688,

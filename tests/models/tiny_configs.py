@@ -4,6 +4,7 @@ llama.cpp loads such a file only where every tensor it wants is there, of the sh
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter
 
 from pennyweight.models.anatomy import Anatomy
-from pennyweight.models.describe import anatomy_from_config, metadata_of, outline_of
+from pennyweight.models.architectures.base import Outline
+from pennyweight.models.describe import anatomy_from_config, draft_head, metadata_of, outline_of
 from tests.tiny_gguf import vocabulary
 
 _BASE = {
@@ -24,6 +26,13 @@ _BASE = {
     "head_dim": 64,
     "max_position_embeddings": 8192,
     "vocab_size": 512,
+}
+_DELTA = {
+    "linear_num_value_heads": 4,
+    "linear_value_head_dim": 64,
+    "linear_key_head_dim": 64,
+    "linear_num_key_heads": 2,
+    "linear_conv_kernel_dim": 4,
 }
 _EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 256}
 _MAMBA = {"mamba_d_conv": 4, "mamba_d_state": 64, "mamba_n_groups": 1, "mamba_n_heads": 8, "mamba_expand": 2}
@@ -59,14 +68,39 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "qwen3next": _config(
         "Qwen3NextForCausalLM",
         **_EXPERTS,
+        **_DELTA,
         shared_expert_intermediate_size=256,
-        linear_num_value_heads=4,
-        linear_value_head_dim=64,
-        linear_key_head_dim=64,
-        linear_num_key_heads=2,
-        linear_conv_kernel_dim=4,
         num_hidden_layers=8,
     ),
+    "qwen35": {
+        "architectures": ["Qwen3_5ForConditionalGeneration"],
+        "vision_config": {},
+        "text_config": {
+            **_BASE,
+            **_DELTA,
+            "num_hidden_layers": 8,
+            "full_attention_interval": 4,
+            "mtp_num_hidden_layers": 1,
+            "tie_word_embeddings": True,
+        },
+    },
+    "qwen35, a list of blocks": _config(
+        "Qwen3_5ForCausalLM",
+        **_DELTA,
+        layer_types=["full_attention", "linear_attention", "linear_attention", "full_attention"],
+    ),
+    "qwen35moe": {
+        "architectures": ["Qwen3_5MoeForConditionalGeneration"],
+        "vision_config": {},
+        "text_config": {
+            **{key: value for key, value in _BASE.items() if key != "intermediate_size"},
+            **_DELTA,
+            **_EXPERTS,
+            "shared_expert_intermediate_size": 256,
+            "layer_types": ["linear_attention", "linear_attention", "linear_attention", "full_attention"],
+            "mtp_num_hidden_layers": 1,
+        },
+    },
     "gemma2": _config("Gemma2ForCausalLM", sliding_window=1024),
     "gemma3": {
         "architectures": ["Gemma3ForConditionalGeneration"],
@@ -163,22 +197,25 @@ def tiny_anatomy(title: str) -> Anatomy:
     return anatomy_from_config(CONFIGS[title], name=title)
 
 
-def write_planned_gguf(path: Path, config: Mapping[str, Any]) -> Path:
+def write_planned_gguf(path: Path, config: Mapping[str, Any], *, with_draft: bool = False) -> Path:
     """The planned tensors of a config as a GGUF with a vocabulary, weights small and random."""
     architecture, outline = outline_of(config)
     anatomy, rng = anatomy_from_config(config, name="tiny"), np.random.default_rng(0)
     writer = GGUFWriter(path, architecture.name)
-    for key, value in metadata_of(architecture, outline).items():
+    for key, value in metadata_of(architecture, _with_draft(outline) if with_draft else outline).items():
         if key == "general.architecture":
             continue
         if isinstance(value.value, tuple):
-            writer.add_array(key, [bool(n) if "pattern" in key else int(n) for n in value.value])
+            is_flag = key.endswith(("_pattern", ".recurrent_layers"))
+            writer.add_array(key, [bool(n) if is_flag else int(n) for n in value.value])
         else:
             writer.add_uint32(key, value.value)  # type: ignore[arg-type]
+    if architecture.name.startswith("qwen35"):
+        writer.add_rope_dimension_sections([11, 11, 10, 0])  # of its positions in pictures; llama.cpp insists
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_layer_norm_eps(1e-5)
     _add_vocabulary(writer, anatomy.shape.vocabulary_size)
-    for tensor in anatomy.tensors:
+    for tensor in (*anatomy.tensors, *(draft_head(config) if with_draft else ())):
         weights = rng.standard_normal(tensor.shape, np.float32) * np.float32(0.02)
         stored = GGMLQuantizationType[tensor.format]
         writer.add_tensor(tensor.name, gguf.quants.quantize(weights, stored), raw_dtype=stored)
@@ -187,6 +224,15 @@ def write_planned_gguf(path: Path, config: Mapping[str, Any]) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def _with_draft(outline: Outline) -> Outline:
+    """The keys as llama.cpp's converter writes them, the blocks of the draft head among the others."""
+    numbers, drafts = dict(outline.numbers), outline.draft_blocks
+    numbers |= {"block_count": numbers["block_count"] + drafts, "nextn_predict_layers": drafts}  # type: ignore[operator]
+    if isinstance(listed := numbers.get("attention.recurrent_layers"), tuple):
+        numbers["attention.recurrent_layers"] = listed + (0,) * drafts
+    return replace(outline, numbers=numbers)
 
 
 def _add_vocabulary(writer: GGUFWriter, size: int) -> None:

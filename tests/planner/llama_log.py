@@ -1,4 +1,4 @@
-"""What llama.cpp allocates for a context, as it logs it: the size of every part of the cache."""
+"""What llama.cpp allocates, as it logs it: the weights of a model, the size of every part of a context's cache."""
 
 import re
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from pennyweight.runtimes.llama_cpp.model import Model
 from pennyweight.runtimes.llama_cpp.structs import CACHE_TYPES, LOG_CALLBACK
 
 _SIZE = re.compile(r"(K|V|R|S) \((\w+)\): +([0-9.]+) MiB")
+_WEIGHTS = re.compile(r"model buffer size = +([0-9.]+) MiB")
 
 
 def allocated_mib(path: Path, settings: Settings) -> dict[str, list[str]]:
@@ -31,6 +32,12 @@ def allocated_mib(path: Path, settings: Settings) -> dict[str, list[str]]:
     for part, _, mib in _SIZE.findall("".join(lines)):
         found.setdefault(part, []).append(mib)
     return found
+
+
+def model_buffer_mib(path: Path) -> float:
+    """MiB of the buffers that a model's weights are read into."""
+    with _logged() as lines, Model.load(path, use_mmap=False):
+        return sum(float(mib) for mib in _WEIGHTS.findall("".join(lines)))
 
 
 @contextmanager

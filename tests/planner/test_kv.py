@@ -57,6 +57,18 @@ def test_published_models_take_what_others_logged(name: str, context: int, cache
     assert kv_bytes(anatomy, settings) == mib * MIB
 
 
+STATES = (("Qwen3.5-4B", 50.25), ("Qwen3.5-9B", 50.25))
+"""MiB of recurrent state that llama.cpp logs for one sequence (`llama_memory_recurrent`, of it 2.25 of convolutions);
+lmstudio-ai/lmstudio-bug-tracker issue 1563 has the 9B's in a context checkpoint."""
+
+
+@pytest.mark.parametrize(("name", "mib"), STATES)
+def test_the_state_of_a_hybrid_is_what_others_logged_at_any_context(name: str, mib: float) -> None:
+    anatomy = anatomy_from_config(catalogue.get(name).fields, name=name)
+    for context in (4096, 131_072):
+        assert sum(block.state for block in kv_by_block(anatomy, Settings(context=context))) == mib * MIB
+
+
 DIMENSIONS = (
     ("LLaMA-2-7B", 32, 4096, 4096, 512, "F16", 256.0),
     ("LLaMA-30B", 60, 6656, 6656, 512, "F16", 780.0),

@@ -11,7 +11,6 @@ from benchmarks.planner_again import again_errors
 from benchmarks.planner_curves import cache_slope_errors, depth_errors, offload_errors, slope_errors
 from benchmarks.planner_fit import predict
 from benchmarks.planner_hosts import host_errors, host_rows, share_of
-from benchmarks.planner_hybrids import SHAPES, weights_of
 from benchmarks.planner_memory import breakdown_errors, buffer_errors, cache_errors
 from benchmarks.planner_rows import DATA, Row, community_rows, measured_rows, speed_rows
 from pennyweight.planner.calibration import DecodeRun, fit_rates
@@ -72,15 +71,6 @@ def test_what_a_kind_of_block_costs_more_predicts_devices_that_it_was_not_fitted
     found = other_models(show=False)[kind]
     assert (found["left out"] or 1) < most
     assert (found["left out"] or 1) < 0.5 * (found["constant 0.55"] or 0)
-
-
-@pytest.mark.parametrize(
-    ("model", "billions"), list(zip(SHAPES, (0.758, 1.89, 4.21, 8.96, 26.9), strict=True))
-)  # ggml-org/Llama-macOS pull request 63
-def test_the_shapes_of_hybrids_that_were_put_in_by_hand_have_as_many_weights_as_published(
-    model: str, billions: float
-) -> None:
-    assert weights_of(SHAPES[model]) / 1e9 == pytest.approx(billions, rel=0.01)
 
 
 def test_partial_offload_follows_from_the_ends_within_ten_percent_at_each_point() -> None:

@@ -10,6 +10,8 @@ import pytest
 from pennyweight.core.errors import BadRequest
 from pennyweight.models import catalogue
 from pennyweight.models.describe import anatomy_from_config
+from pennyweight.planner.kv import kv_by_block
+from pennyweight.planner.request import Settings
 from pennyweight.planner.resolve import resolve
 from pennyweight.planner.sizes import bits_per_weight, sized_tensors, total_bytes
 from pennyweight.recipes.assign import assign
@@ -27,6 +29,8 @@ PUBLISHED = (
     ("Meta-Llama-3-8B", "Q4_K_M", 4_920_734_272, "bartowski/Meta-Llama-3-8B-Instruct-GGUF"),
     ("Llama-3.2-3B", "Q4_K_M", 2_019_377_696, "bartowski/Llama-3.2-3B-Instruct-GGUF"),
     ("gemma-3-4b", "Q4_K_M", 2_489_757_856, "ggml-org/gemma-3-4b-it-GGUF"),
+    ("Qwen3.5-9B", "Q6_K", 7_359_259_040, "lmstudio-community/Qwen3.5-9B-GGUF"),
+    ("Qwen3.6-35B-A3B", "Q4_K_M", 21_166_757_728, "lmstudio-community/Qwen3.6-35B-A3B-GGUF"),
 )
 """Model, type, bytes of the whole file, repository on the Hugging Face Hub: of models whose mix has not changed since.
 (A fused QKV has: Phi files of before 2026 are larger.)"""
@@ -52,6 +56,62 @@ def test_a_published_file_is_its_tensors_and_a_vocabulary(
     rest = file_bytes - total_bytes(tensors)
     # 20 to 65 bytes for each token (its text, its merge or score, its type), some 60 bytes for each tensor.
     assert 20 < rest / resolve(name).shape.vocabulary_size < 65, (repository, rest)
+
+
+LOADED = (
+    ("Qwen3.5-4B", "Q8_0", 4_471_435_264),
+    ("Qwen3.6-27B", "Q4_K_M", 16_536_406_016),
+    ("Qwen3.6-35B-A3B", "Q4_K_M", 21_155_768_832),
+)
+"""Model, type, bytes of its tensors as llama-server's `/v1/models` or llama-bench said them of a published file."""
+
+
+@pytest.mark.parametrize(("name", "file_type", "nbytes"), LOADED)
+def test_llama_cpp_counts_as_many_bytes_in_a_published_file(name: str, file_type: str, nbytes: int) -> None:
+    assert total_bytes(sized_tensors(resolve(name), get_file_type(file_type))) == nbytes
+
+
+MARCH_2026 = (
+    ("Qwen3.5-2B", 1_270_808_032),
+    ("Qwen3.5-4B", 2_707_513_696),
+    ("Qwen3.5-9B", 5_627_044_256),
+    ("Qwen3.5-35B-A3B", 21_169_116_992),
+)
+"""lmstudio-community's Q4_K_M files, made with llama.cpp b8185, which chose other layers for more bits."""
+
+
+@pytest.mark.parametrize(("name", "file_bytes"), MARCH_2026)
+def test_an_older_mix_of_a_hybrid_is_three_thousandths_off_at_most(name: str, file_bytes: int) -> None:
+    planned = total_bytes(sized_tensors(resolve(name), get_file_type("Q4_K_M"))) + VOCABULARY_OF_QWEN35
+    assert planned == pytest.approx(file_bytes, rel=0.003)
+
+
+VOCABULARY_OF_QWEN35 = 7_359_259_040 - 7_348_291_584
+"""Bytes of a GGUF beside its tensors: Qwen3.5-9B in Q6_K, a mix that did not change."""
+
+UNSLOTH = (
+    ("Qwen3.5-0.8B", 12, 0.812),
+    ("Qwen3.5-2B", 12, 2.0),
+    ("Qwen3.5-4B", 32, 4.5),
+    ("Qwen3.5-9B", 32, 9.5),
+    ("Qwen3.5-27B", 64, 28.6),
+    ("Qwen3.5-35B-A3B", 20, 36.9),
+    ("Qwen3.5-122B-A10B", 24, 129.9),
+    ("Qwen3.5-397B-A17B", 30, 421.5),
+)
+"""Model, MiB of cache for 1024 tokens, GB of the Q8_0 file: ggml-org/Llama-macOS pull request 63."""
+
+
+@pytest.mark.parametrize(("name", "mib", "gigabytes"), UNSLOTH)
+def test_qwen35_is_as_large_and_keeps_as_much_as_a_catalogue_of_llama_cpp_says(
+    name: str, mib: int, gigabytes: float
+) -> None:
+    anatomy = resolve(name)
+    nbytes = total_bytes(sized_tensors(anatomy, get_file_type("Q8_0"))) + VOCABULARY_OF_QWEN35
+    assert nbytes / 1e9 == pytest.approx(gigabytes, abs=0.0005 if gigabytes < 1 else 0.05)
+    cache = [block.attention for block in kv_by_block(anatomy, Settings(context=1024))]
+    assert sum(cache) == mib << 20
+    assert sum(map(bool, cache)) == len(cache) // 4, "only the blocks that attend"
 
 
 @pytest.mark.parametrize(("name", "file_bytes"), [("gpt-oss-20b", 12_109_566_560)])

@@ -1,16 +1,20 @@
 """Footprints of catalogue models against logs of llama.cpp and published counts."""
 
+from pathlib import Path
+
 import pytest
 
 from pennyweight.core.units import MIB
 from pennyweight.models import catalogue
+from pennyweight.models.anatomy import Anatomy
 from pennyweight.planner.footprint import Family, Footprint, place
 from pennyweight.planner.kv import kv_by_block, kv_bytes
 from pennyweight.planner.request import Settings
-from pennyweight.planner.resolve import from_catalogue
+from pennyweight.planner.resolve import from_catalogue, resolve
 from pennyweight.planner.sizes import sized_tensors, total_bytes
 from pennyweight.planner.weigh import graph_shape, weigh
 from pennyweight.recipes.file_types import get_file_type
+from tests.models.tiny_configs import CONFIGS, write_planned_gguf
 from tests.planner.reads import reads_per_token
 
 
@@ -88,3 +92,20 @@ def test_every_byte_of_every_published_model_is_weighed_once(name: str) -> None:
     reads = reads_per_token(anatomy, tensors)
     assert made.read == pytest.approx(reads.per_token, rel=1e-6)
     assert made.cache == kv_bytes(anatomy, settings)
+
+
+@pytest.mark.parametrize("title", ["qwen35", "qwen35moe"])
+def test_a_draft_head_in_a_file_takes_no_memory_and_no_time(title: str, tmp_path: Path) -> None:
+    plain, drafting = (
+        resolve(str(write_planned_gguf(tmp_path / f"{head}.gguf", CONFIGS[title], with_draft=head)))
+        for head in (False, True)
+    )
+    sizes, weighed = zip(*((total_bytes(sized_tensors(a)), _weighed(a)) for a in (plain, drafting)), strict=True)
+    assert sizes[1] > sizes[0]
+    assert (weighed[1].weights, weighed[1].read) == (weighed[0].weights, weighed[0].read)
+    assert [block.idle for block in weighed[1].blocks] == [False] * len(plain.blocks) + [True]
+
+
+def _weighed(anatomy: Anatomy) -> Footprint:
+    settings = Settings(context=4096)
+    return weigh(anatomy, sized_tensors(anatomy), kv_by_block(anatomy, settings), settings)

@@ -10,7 +10,8 @@ from pennyweight.models.architectures.llama import LLAMA, MIXTRAL
 from pennyweight.models.architectures.nemotron import NEMOTRON_H, NEMOTRON_H_MOE
 from pennyweight.models.architectures.olmo import OLMO2
 from pennyweight.models.architectures.phi import PHI3, PHI_MOE
-from pennyweight.models.architectures.qwen import QWEN2, QWEN3, QWEN3_MOE, QWEN3_NEXT
+from pennyweight.models.architectures.qwen import QWEN2, QWEN3, QWEN3_MOE
+from pennyweight.models.architectures.qwen_hybrid import QWEN3_NEXT, QWEN35, QWEN35_MOE
 from pennyweight.models.architectures.read_only import READ_ONLY
 from pennyweight.models.fields import Fields
 
@@ -21,6 +22,8 @@ ALL: tuple[Architecture, ...] = (
     QWEN3,
     QWEN3_MOE,
     QWEN3_NEXT,
+    QWEN35,
+    QWEN35_MOE,
     GEMMA2,
     GEMMA3,
     PHI3,

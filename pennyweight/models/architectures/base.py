@@ -29,6 +29,7 @@ class Outline:
         notes: what a person should know.
         file_type: the type that the model is published in, where that is a quantized one; None where any can be made.
         matrix_format, expert_format: what matrices and stacked experts are stored in.
+        draft_blocks: of a draft head (MTP), which no plan counts.
     """
 
     numbers: Mapping[str, Number]
@@ -37,6 +38,7 @@ class Outline:
     file_type: str | None = None
     matrix_format: str = "F16"
     expert_format: str = "F16"
+    draft_blocks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class Architecture:
         class_names: what config.json says in `architectures`; none where only its files can be read, not its configs.
         read: config.json → keys and features.
         tensors: every tensor a file has.
+        draft: what a block of a draft head has beside an attending block's tensors.
         windows: None where every attending block sees all tokens.
         hybrid: None where every block attends.
         source: where in llama.cpp this was read.
@@ -79,6 +82,7 @@ class Architecture:
     class_names: tuple[str, ...] = ()
     read: Callable[[Fields], Outline] | None = None
     tensors: tuple[TensorRule, ...] = field(default=(), repr=False)
+    draft: tuple[TensorRule, ...] = field(default=(), repr=False)
     windows: Windows | None = None
     hybrid: Hybrid | None = None
     source: str = "llama.cpp src/llama-model.cpp create_memory"

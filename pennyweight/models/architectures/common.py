@@ -4,8 +4,8 @@ from pennyweight.models.architectures.base import Number
 from pennyweight.models.fields import Fields
 
 
-def common_numbers(fields: Fields) -> dict[str, Number]:
-    """The counts that nearly every config.json has under the same names."""
+def common_numbers(fields: Fields, *width: str) -> dict[str, Number]:
+    """The counts that nearly every config.json has under the same names; `width` where a feed-forward's is another."""
     hidden = fields.count("hidden_size")
     heads = fields.count("num_attention_heads")
     head = fields.count("head_dim", default=max(1, hidden // heads))
@@ -13,7 +13,7 @@ def common_numbers(fields: Fields) -> dict[str, Number]:
         "block_count": fields.blocks(),
         "context_length": fields.count("max_position_embeddings"),
         "embedding_length": hidden,
-        "feed_forward_length": fields.count("intermediate_size"),
+        "feed_forward_length": fields.count(*width or ("intermediate_size",)),
         "attention.head_count": heads,
         "attention.head_count_kv": fields.count("num_key_value_heads", default=heads),
         "attention.key_length": head,

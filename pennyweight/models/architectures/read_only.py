@@ -18,7 +18,5 @@ _EVERY_TOKEN = (
 READ_ONLY = (
     *(Architecture(name=name) for name in _EVERY_TOKEN),
     Architecture(name="cohere2", windows=Windows(period=4)),
-    Architecture(name="qwen35", hybrid=Hybrid.INTERVAL),
-    Architecture(name="qwen35moe", hybrid=Hybrid.INTERVAL),
     Architecture(name="falcon-h1", hybrid=Hybrid.BOTH),
 )

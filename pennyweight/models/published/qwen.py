@@ -1,39 +1,8 @@
-"""Qwen2.5, QwQ, Qwen3 and Qwen3-Next, by the config.json of each repository on the Hugging Face Hub."""
+"""Qwen2.5, QwQ and Qwen3, by the config.json of each repository on the Hugging Face Hub."""
 
 from pennyweight.models.published.row import Row, positions, row
 
 _QWEN3 = {"head_dim": 128, "vocab_size": 151_936, "rope_theta": 1_000_000.0}
-_LLAMA3 = {"vocab_size": 128_256, "rope_theta": 500_000.0}
-_NEXT = {
-    "num_experts": 512,
-    "num_experts_per_tok": 10,
-    "moe_intermediate_size": 512,
-    "head_dim": 256,
-    "shared_expert_intermediate_size": 512,
-    "linear_conv_kernel_dim": 4,
-    "linear_num_key_heads": 16,
-    "linear_num_value_heads": 32,
-    "linear_key_head_dim": 128,
-    "linear_value_head_dim": 128,
-    "vocab_size": 151_936,
-    "rope_theta": 10_000_000.0,
-    "max_position_embeddings": 262_144,
-}
-_NEXT = {
-    "num_experts": 512,
-    "num_experts_per_tok": 10,
-    "moe_intermediate_size": 512,
-    "head_dim": 256,
-    "shared_expert_intermediate_size": 512,
-    "linear_conv_kernel_dim": 4,
-    "linear_num_key_heads": 16,
-    "linear_num_value_heads": 32,
-    "linear_key_head_dim": 128,
-    "linear_value_head_dim": 128,
-    "vocab_size": 151_936,
-    "rope_theta": 10_000_000.0,
-    "max_position_embeddings": 262_144,
-}
 
 
 def _qwen3(size: str, *counts: int, tied: bool = False, context: int = 40_960) -> Row:
@@ -69,8 +38,6 @@ QWEN = (
     _qwen3_moe("235B-A22B", 4096, 12_288, 94, 64, 4, width=1536),
     _qwen3_moe("235B-A22B-Instruct-2507", 4096, 12_288, 94, 64, 4, width=1536, context=262_144),
     _qwen3_moe("Coder-480B-A35B-Instruct", 6144, 8192, 62, 96, 8, experts=160, width=2560, context=262_144),
-    row("Qwen/Qwen3-Next-80B-A3B-Instruct", "Qwen3NextForCausalLM", 2048, 5120, 48, 16, 2, **_NEXT),
-    row("Qwen/Qwen3-Coder-Next", "Qwen3NextForCausalLM", 2048, 5120, 48, 16, 2, **_NEXT),
     _qwen2("Qwen2.5-0.5B", 896, 4864, 24, 14, 2, vocabulary=151_936, context=32_768, tied=True),
     _qwen2("Qwen2.5-1.5B", 1536, 8960, 28, 12, 2, vocabulary=151_936, context=131_072, tied=True),
     _qwen2("Qwen2.5-3B", 2048, 11_008, 36, 16, 2, vocabulary=151_936, context=32_768, tied=True),
