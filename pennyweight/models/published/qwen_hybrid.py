@@ -3,9 +3,11 @@
 Of Qwen3.5 to 3.8, multimodal checkpoints with a draft head, the text model (`architectures.qwen_hybrid`).
 """
 
+from typing import Any
+
 from pennyweight.models.published.row import Row, positions, row
 
-_DELTA = {
+_DELTA: dict[str, Any] = {
     "head_dim": 256,
     "linear_conv_kernel_dim": 4,
     "linear_num_key_heads": 16,
@@ -14,7 +16,7 @@ _DELTA = {
     "rope_theta": 10_000_000.0,
     **positions(262_144),
 }
-_NEXT = _DELTA | {
+_NEXT: dict[str, Any] = _DELTA | {
     "num_experts": 512,
     "num_experts_per_tok": 10,
     "moe_intermediate_size": 512,
@@ -22,7 +24,7 @@ _NEXT = _DELTA | {
     "linear_num_value_heads": 32,
     "vocab_size": 151_936,
 }
-_QWEN35 = _DELTA | {
+_QWEN35: dict[str, Any] = _DELTA | {
     "full_attention_interval": 4,
     "vocab_size": 248_320,
     "mtp_num_hidden_layers": 1,
