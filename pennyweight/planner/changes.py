@@ -1,5 +1,6 @@
 """Nothing fits: what would have to change, each answer planned like any other choice."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -168,7 +169,8 @@ def _kinship(one: str, other: str) -> int:
 
 
 def _parts(name: str) -> list[str]:
-    return name.lower().replace(".", "-").split("-")
+    """`Qwen3-8B` counts as version 3.0, so that it is nearer to Qwen3-4B than to Qwen3.5-4B."""
+    return re.sub(r"^([a-z]+\d+)-", r"\1.0-", name.lower()).replace(".", "-").split("-")
 
 
 def _name(candidate: Candidate) -> str:

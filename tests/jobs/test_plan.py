@@ -216,7 +216,7 @@ def test_the_next_smaller_model_is_of_the_same_generation_and_a_larger_one_of_an
     found = on("RTX 4090", "Llama-3.3-70B", context=8192)
     said = next(change for change in found.changes if "next smaller" in change)
     assert "Llama-3.1-8B" in said
-    assert "Qwen3-32B" in said
+    assert "Qwen3.5-35B-A3B" in said
 
 
 def test_fp8_is_offered_only_where_the_card_computes_it() -> None:
