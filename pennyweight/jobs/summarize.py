@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pennyweight.checkpoints.open import open_checkpoint
-from pennyweight.core.errors import BadRequest
+from pennyweight.core.errors import BadRequest, PennyweightError
 from pennyweight.jobs.bullets import Bullet
 from pennyweight.jobs.cost import MemoryMeter
 from pennyweight.jobs.fit import Fit, Predicted
@@ -157,7 +157,10 @@ def summarize(
             seed=seed,
             notes=(*read.notes, *loaded.notes, *fit.notes),
         )
-    _keep(result, read, loading)
+    try:
+        _keep(result, read, loading)
+    except PennyweightError as error:  # a disk that is full by now takes nothing from the bullets
+        return replace(result, notes=(*result.notes, f"not kept in the measurement store: {error}"))
     return result
 
 

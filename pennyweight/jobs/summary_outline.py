@@ -94,8 +94,8 @@ def outline(paper: Paper, vocabulary: Model, fit: Fit, asked: int | None, bullet
     for notes in (3, 2, 1):  # fewer notes of each part where many parts share one summing-up
         note_room = Wanted(count=notes, tokens=bullet_tokens, pages=(1,), sampling=Sampling()).room
         budget = n_ctx - frame - note_room - MARGIN
-        if budget < LEAST_TEXT:
-            continue
+        if budget < LEAST_TEXT or (notes > 1 and -(-paper_tokens // budget) * note_room > budget):
+            continue  # so many parts have too many notes, however well they are filled
         parts = parts_of(paper.pages, budget, count)
         if notes == 1 or len(parts) * note_room <= budget:
             break

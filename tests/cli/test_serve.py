@@ -137,6 +137,23 @@ def test_a_server_that_is_closed_or_interrupted_as_soon_as_it_stands_ends(model:
     assert done.stdout == "interrupted\n"
 
 
+@pytest.mark.slow
+def test_a_client_that_reads_nothing_holds_neither_its_slot_nor_the_server(model: str) -> None:
+    with served(model, "-np", "1", "-c", "2k") as (shown, process):
+        address = shown["address"]
+        host, port = address.removeprefix("http://").split(":")
+        # Several megabytes of answer, more than the system keeps for a reader: llama.cpp would wait for an hour.
+        asked = {"prompt": "the harbour", "n_predict": 1500, "stream": True, "ignore_eos": True, "n_probs": 400}
+        body = json.dumps(asked).encode()
+        with socket.socket() as silent:
+            silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            silent.connect((host, int(port)))
+            silent.sendall(b"POST /completion HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            assert stream(address, 1)  # in the only slot, once the silent client has lost it
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "named", "code"),
     [

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pennyweight.core.errors import BadRequest, DoesNotFit
+from pennyweight.core.errors import BadRequest, DoesNotFit, OutputError
 from pennyweight.jobs import fit as fit_module
 from pennyweight.jobs.bullets import Bullet, Wanted, bullets_after, page_grammar
 from pennyweight.jobs.fit import Fit, Tokens
@@ -143,6 +143,18 @@ def test_predicted_and_measured_stand_side_by_side_in_the_store(model: str, pape
         names = {row.metric for row in store.query()}
     for name in ("summary_seconds", "summary_memory_bytes", "summary_prompt_tok_s", "summary_decode_tok_s"):
         assert {name, f"{name}_predicted"} <= names
+
+
+def test_a_store_that_fails_at_the_end_takes_no_bullet(
+    model: str, paper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr("pennyweight.jobs.summarize.record", full)
+    result = summarize(paper, model, OPTIONS, ONE)
+    assert len(result.bullets) == 3
+    assert "not kept in the measurement store: the disk is full" in result.notes
 
 
 def _budget(gib: float) -> Budget:

@@ -17,7 +17,7 @@ from pennyweight.core.parallel import default_threads
 from pennyweight.runtimes.llama_cpp.batch import BatchArrays
 from pennyweight.runtimes.llama_cpp.library import clear_log, library, raise_interrupt, why
 from pennyweight.runtimes.llama_cpp.model import Model
-from pennyweight.runtimes.llama_cpp.settings import ContextSettings, check_settings
+from pennyweight.runtimes.llama_cpp.settings import MOST_THREADS, ContextSettings, check_settings
 from pennyweight.runtimes.llama_cpp.structs import CACHE_TYPES, FLASH_ATTENTION
 
 
@@ -48,7 +48,7 @@ class Context:
         self._evaluation_callback = evaluation_callback
         self.model = model
         self.settings = settings or ContextSettings()
-        self.threads = self.settings.threads or default_threads()
+        self.threads = self.settings.threads or min(default_threads(), MOST_THREADS)
         check_settings(model, self.settings)
         clear_log()
         self._handle = library().llama_init_from_model(model.handle, self._params())

@@ -27,6 +27,10 @@ LEAST_KEY_LETTERS = 16
 PATIENCE_SECONDS = 60.0
 """For a server that listens and has loaded its model to answer its first question."""
 
+READ_SECONDS, WRITE_SECONDS = 60, 10
+"""How long a client may send nothing of its request, and read nothing of its answer once megabytes of it lie unread.
+llama.cpp waits for an hour, in which such a client has its slot, and stopping waits for it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
@@ -172,6 +176,7 @@ def _params(library: Any, path: Path, settings: ServerSettings) -> Any:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads
     params.endpoint_metrics, params.endpoint_slots, params.ui = True, False, False
     params.use_jinja, params.verbosity = True, 0
+    params.timeout_read, params.timeout_write = READ_SECONDS, WRITE_SECONDS
     # The planner sized it: llama.cpp's own fitting would quietly choose another context, and its cache of prompts
     # would take up to 8 GiB of host memory that nobody planned.
     params.fit_params, params.cache_ram_mib = False, 0
