@@ -1,7 +1,7 @@
 """The few constants of the speed model, by class of card, before anything was measured: fitted to published runs.
 
-    seconds per token = Σ bytes read by family / (efficiency · bandwidth)  +  layers · seconds per layer
-                        +  depth  +  seconds per token
+    seconds of a token = Σ bytes read by family / (efficiency · bandwidth)  +  layers · seconds per layer
+                         +  depth  +  what it costs beside its layers
 
 One efficiency for all (0.55, as others have it) is the wrong model: a card reads nearly at its bandwidth, and then each
 layer costs the same again, whatever it weighs. So small models and fast cards look inefficient and are not.

@@ -1,13 +1,17 @@
 """Side by side: answers are those that each would have been alone, and nobody's tokens come to another."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pennyweight.core.errors import BadRequest, DoesNotFit
 from pennyweight.runtimes.llama_cpp import Context, ContextSettings, Model, Sampling
 from pennyweight.runtimes.llama_cpp.sampler import Sampler
 from pennyweight.runtimes.llama_cpp.session import Session
 from pennyweight.runtimes.llama_cpp.side_by_side import Answer, Tally, side_by_side
+from tests.models.tiny_configs import CONFIGS, write_planned_gguf
 from tests.tiny_gguf import TINY_TEXT, write_tiny_gguf
 
 LENGTHS = (7, 1, 12, 3, 9, 5, 8)
@@ -47,6 +51,32 @@ def test_answers_are_those_that_each_would_have_been_alone(model: Model, sequenc
     assert [len(tokens) for tokens in alone] == list(LENGTHS)
     together, _ = answered(model, sequences, aside)
     assert together == alone
+
+
+def likeliest(context: Context, prompt: NDArray[np.int32], count: int) -> Answer[list[int]]:
+    drawn: list[int] = []
+    row = yield prompt
+    while True:
+        drawn.append(int(np.argmax(context.logits()[row])))
+        if len(drawn) == count:
+            return drawn
+        row = yield np.array(drawn[-1:], np.int32)
+
+
+@pytest.mark.parametrize("title", CONFIGS)
+def test_states_windows_and_experts_of_every_architecture_keep_to_their_sequence(title: str, tmp_path: Path) -> None:
+    found = {}
+    with Model.load(write_planned_gguf(tmp_path / "model.gguf", CONFIGS[title])) as model:
+        rng = np.random.default_rng(0)
+        prompts = [rng.integers(3, model.facts.n_vocab - 1, 20 + 7 * i).astype(np.int32) for i in range(6)]
+        for sequences in (1, 4):
+            settings = ContextSettings(n_ctx=512, n_seq_max=sequences, threads=1)
+            with Context(model, settings) as context:
+                sessions = [Session(context, number) for number in range(sequences)]
+                answers = [likeliest(context, prompt, 6 + i) for i, prompt in enumerate(prompts)]
+                found[sequences] = side_by_side(sessions, answers, Tally())
+    assert len({tuple(tokens[:6]) for tokens in found[1]}) > 1, "the prompts make a difference"
+    assert found[1] == found[4]
 
 
 def test_the_tally_counts_prompts_and_draws_once_each(model: Model) -> None:
