@@ -229,11 +229,12 @@ class Model:
             raise ValueError(f"{self.path}: the model is closed")  # a bug of the caller, and a crash in C
         outside = (tokens < 0) | (tokens >= self.facts.n_vocab)
         if outside.any():
-            self._check(int(tokens[np.argmax(outside)]))
+            where = int(np.argmax(outside))
+            self._check(int(tokens[where]), f" at {where}")
         return np.ascontiguousarray(tokens, np.int32)
 
-    def _check(self, token: int) -> None:
+    def _check(self, token: int, where: str = "") -> None:
         if self.closed:
             raise ValueError(f"{self.path}: the model is closed")
         if not 0 <= token < self.facts.n_vocab:
-            raise BadRequest(f"token {token} is outside the vocabulary of {self.facts.n_vocab} tokens")
+            raise BadRequest(f"token {token}{where} is outside the vocabulary of {self.facts.n_vocab} tokens")
