@@ -43,7 +43,7 @@ from pennyweight.evaluation.perplexity import perplexity_of_chunks
 from pennyweight.jobs.quantize import quantize
 from pennyweight.models.embedded import EMBEDDED, SURVEY
 from pennyweight.runtimes.llama_cpp import LlamaCppLogits, Model
-from pennyweight.runtimes.llama_cpp.library import library
+from pennyweight.runtimes.llama_cpp.shared_object import library
 from pennyweight.runtimes.llama_cpp.structs import Batch
 
 N_CTX, ABREAST = 512, 4

@@ -35,9 +35,9 @@ from pennyweight.jobs.speaking import SpeakingOptions
 from pennyweight.pipeline.synthetic import synthetic_gguf
 from pennyweight.recipes.file_types import get_file_type
 from pennyweight.runtimes.llama_cpp import Context, ContextSettings, Model, Sampling
-from pennyweight.runtimes.llama_cpp.library import library
 from pennyweight.runtimes.llama_cpp.sampler import Sampler
 from pennyweight.runtimes.llama_cpp.session import Clock
+from pennyweight.runtimes.llama_cpp.shared_object import library
 
 N_CTX, SEED, TEMPERATURE, WANTED = 4096, 7, 0.8, 0.03
 PHASES = ("prompt", "decode")

@@ -12,9 +12,9 @@ from pennyweight.core.units import show_bytes
 from pennyweight.jobs.fit import Fit
 from pennyweight.jobs.runnable import runnable
 from pennyweight.jobs.speaking import SpeakingOptions
-from pennyweight.runtimes.llama_cpp.library import BUILD
 from pennyweight.runtimes.llama_cpp.placement import gpu_names
 from pennyweight.runtimes.llama_cpp.server import RunningServer, ServerSettings, check_address, start_server
+from pennyweight.runtimes.llama_cpp.shared_object import BUILD
 from pennyweight.runtimes.llama_cpp.structs import MAX_SEQUENCES
 from pennyweight.runtimes.unused_gpu import unused_gpu
 

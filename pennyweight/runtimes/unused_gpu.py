@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pennyweight.runtimes.llama_cpp.library import PINNED, library
+from pennyweight.runtimes.llama_cpp.shared_object import PINNED, library
 
 WHEELS = "https://xorbitsai.github.io/xllamacpp/whl"
 """Where xllamacpp's maintainers keep the wheels that the package index has not. Source: xllamacpp's README."""

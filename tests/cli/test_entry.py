@@ -13,8 +13,8 @@ import pytest
 
 from pennyweight.cli.entry import Interrupt, listen
 from pennyweight.runtimes.llama_cpp import Model
-from pennyweight.runtimes.llama_cpp import library as module
-from pennyweight.runtimes.llama_cpp.library import library
+from pennyweight.runtimes.llama_cpp import shared_object as module
+from pennyweight.runtimes.llama_cpp.shared_object import library
 from tests.cli.command import MAIN, process
 from tests.tiny_gguf import write_tiny_gguf
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from pennyweight.checkpoints.imatrix import read_imatrix
-from pennyweight.runtimes.llama_cpp.library import BUILD
+from pennyweight.runtimes.llama_cpp.shared_object import BUILD
 from tests.tiny_gguf import TINY_TEXT, write_tiny_gguf
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "imatrix.json"

@@ -126,7 +126,7 @@ def test_what_cannot_be_scored_is_refused_in_one_line(model: Model) -> None:
 def test_a_dense_model_rewinds_and_one_with_a_sliding_window_only_inside_it(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pennyweight.runtimes.llama_cpp.library import library
+    from pennyweight.runtimes.llama_cpp.shared_object import library
 
     assert model.rewinds(1 << 20)
     monkeypatch.setattr(library(), "llama_model_n_swa", lambda handle: 512)

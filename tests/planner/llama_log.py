@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.planner.request import Settings
-from pennyweight.runtimes.llama_cpp.library import _log_callback, library
 from pennyweight.runtimes.llama_cpp.model import Model
+from pennyweight.runtimes.llama_cpp.shared_object import _log_callback, library
 from pennyweight.runtimes.llama_cpp.structs import CACHE_TYPES, LOG_CALLBACK
 
 _SIZE = re.compile(r"(K|V|R|S) \((\w+)\): +([0-9.]+) MiB")

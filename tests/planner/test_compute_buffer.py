@@ -10,7 +10,8 @@ from pennyweight.core.units import MIB
 from pennyweight.planner.compute_buffer import Era, GraphShape, compute_buffer
 from pennyweight.planner.request import Settings
 from pennyweight.runtimes.llama_cpp import Context, ContextSettings, Model
-from pennyweight.runtimes.llama_cpp import library as llama
+from pennyweight.runtimes.llama_cpp.shared_object import _log_callback, library
+from pennyweight.runtimes.llama_cpp.structs import LOG_CALLBACK
 from tests.planner.footprints import LLAMA_2_7B, LLAMA_3_8B, QWEN3_30B_A3B
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -52,10 +53,10 @@ def test_a_build_since_mid_2026_reserves_no_logits_of_a_whole_batch() -> None:
 @pytest.fixture
 def llama_log() -> Iterator[list[str]]:
     lines: list[str] = []
-    callback = llama.LOG_CALLBACK(lambda level, text, _: lines.append((text or b"").decode("utf-8", "replace")))
-    llama.library().llama_log_set(callback, None)
+    callback = LOG_CALLBACK(lambda level, text, _: lines.append((text or b"").decode("utf-8", "replace")))
+    library().llama_log_set(callback, None)
     yield lines
-    llama.library().llama_log_set(llama._log_callback, None)
+    library().llama_log_set(_log_callback, None)
 
 
 SHAPE = {"vocabulary": 512, "hidden": 256, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 64, "context": 65_536}

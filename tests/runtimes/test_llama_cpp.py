@@ -26,7 +26,7 @@ from pennyweight.runtimes.llama_cpp import (
     Model,
     Sampling,
     generate,
-    library,
+    shared_object,
     system_info,
 )
 from pennyweight.runtimes.llama_cpp.generate import choose
@@ -58,19 +58,19 @@ def test_importing_the_runtime_loads_no_shared_object() -> None:
 
 
 def test_another_version_of_the_wheel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library.importlib.metadata, "version", lambda name: "2026.11.1")
+    monkeypatch.setattr(shared_object.importlib.metadata, "version", lambda name: "2026.11.1")
     with pytest.raises(Missing, match=r"2026\.11\.1 is installed.*2026\.10\.11549"):
-        library._find()
+        shared_object._find()
 
 
 def test_an_absent_wheel_is_refused_with_the_way_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(shared_object.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Missing, match="pip install xllamacpp=="):
-        library._find()
+        shared_object._find()
 
 
 def test_a_struct_of_another_layout_is_noticed() -> None:
-    params = library.library().llama_context_default_params()
+    params = shared_object.library().llama_context_default_params()
     assert unexpected_defaults(params, CONTEXT_FIELDS) == []
     shifted = ContextParams.from_buffer_copy(bytes(8) + bytes(params)[:-8])
     assert len(unexpected_defaults(shifted, CONTEXT_FIELDS)) > 5

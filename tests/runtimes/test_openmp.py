@@ -11,7 +11,7 @@ from pennyweight.runtimes.llama_cpp.openmp import SPINS
 
 LOADS = """
 import os
-from pennyweight.runtimes.llama_cpp.library import library
+from pennyweight.runtimes.llama_cpp.shared_object import library
 before = dict(os.environ)
 library()
 assert dict(os.environ) == before

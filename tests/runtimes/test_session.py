@@ -126,12 +126,12 @@ def test_where_the_layers_live_is_said(model: Model) -> None:
 
 
 def test_a_part_on_the_gpu_is_said_as_llama_cpp_reports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pennyweight.runtimes.llama_cpp import library
     from pennyweight.runtimes.llama_cpp import placement as module
+    from pennyweight.runtimes.llama_cpp import shared_object
 
     monkeypatch.setattr(module, "gpu_names", lambda: ["CUDA0 (some card)"])
-    library._keep_line(2, b"load_tensors: offloaded 1/3 layers to GPU\n", None)
-    assert library.layers_offloaded() == 1
+    shared_object._keep_line(2, b"load_tensors: offloaded 1/3 layers to GPU\n", None)
+    assert shared_object.layers_offloaded() == 1
     with Model.load(write_tiny_gguf(tmp_path / "tiny.gguf")) as model:
         assert model.gpu_layers == 0  # what was said of another model is forgotten
         model.gpu_layers = 1

@@ -4,16 +4,16 @@
         tokens = model.tokenize("The scales of the market", add_special=True)
         print(model.detokenize(generate(context, tokens, 40)))
 
-Importing is cheap: the shared object is loaded by the first call of `library.library`. A context is used by one thread
-at a time; llama.cpp itself uses as many threads as the context's settings say.
+Importing is cheap: the shared object is loaded when it is first asked for (`shared_object`). A context is used by one
+thread at a time; llama.cpp itself uses as many threads as the context's settings say.
 """
 
 from pennyweight.runtimes.llama_cpp.context import Context, Timings
 from pennyweight.runtimes.llama_cpp.generate import Sampling, generate
-from pennyweight.runtimes.llama_cpp.library import BUILD, system_info
 from pennyweight.runtimes.llama_cpp.logits import LlamaCppLogits
 from pennyweight.runtimes.llama_cpp.model import Model, ModelFacts
 from pennyweight.runtimes.llama_cpp.settings import ContextSettings
+from pennyweight.runtimes.llama_cpp.shared_object import BUILD, system_info
 
 __all__ = [
     "BUILD",

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pennyweight.core.errors import BadWeights, Missing
-from pennyweight.runtimes.llama_cpp.library import PINNED, library
+from pennyweight.runtimes.llama_cpp.shared_object import PINNED, library
 
 EVALUATION_CALLBACK = ctypes.CFUNCTYPE(c_bool, c_void_p, c_bool, c_void_p)
 """`ggml_backend_sched_eval_callback`: (tensor, asking, user data) → wanted / go on."""

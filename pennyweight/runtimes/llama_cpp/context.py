@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from pennyweight.core.errors import BadRequest, DoesNotFit, PennyweightError, UnsupportedModel
 from pennyweight.core.parallel import default_threads
 from pennyweight.runtimes.llama_cpp.batch import BatchArrays
-from pennyweight.runtimes.llama_cpp.library import clear_log, library, raise_interrupt, why
 from pennyweight.runtimes.llama_cpp.model import Model
 from pennyweight.runtimes.llama_cpp.settings import MOST_THREADS, ContextSettings, check_settings
+from pennyweight.runtimes.llama_cpp.shared_object import clear_log, library, raise_interrupt, why
 from pennyweight.runtimes.llama_cpp.structs import CACHE_TYPES, FLASH_ATTENTION
 
 

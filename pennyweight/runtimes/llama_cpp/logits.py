@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from pennyweight.core.errors import BadRequest, UnsupportedModel
 from pennyweight.runtimes.llama_cpp.context import Context
-from pennyweight.runtimes.llama_cpp.library import BUILD
 from pennyweight.runtimes.llama_cpp.model import Model
 from pennyweight.runtimes.llama_cpp.settings import ContextSettings
+from pennyweight.runtimes.llama_cpp.shared_object import BUILD
 
 
 class LlamaCppLogits:

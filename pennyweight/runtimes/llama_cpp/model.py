@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pennyweight.core.errors import BadRequest, FormatError, UnsupportedModel
 from pennyweight.runtimes.llama_cpp.distinct_tokens import require_distinct_tokens
-from pennyweight.runtimes.llama_cpp.library import clear_log, layers_offloaded, library, raise_interrupt, why
+from pennyweight.runtimes.llama_cpp.shared_object import clear_log, layers_offloaded, library, raise_interrupt, why
 from pennyweight.runtimes.llama_cpp.structs import LOAD_MODE_MMAP, LOAD_MODE_NONE
 from pennyweight.runtimes.vocabulary import vocabulary_hash
 

@@ -3,8 +3,8 @@
 from ctypes import CDLL, POINTER, byref, c_char_p, c_int, c_size_t, c_void_p
 from dataclasses import dataclass
 
-from pennyweight.runtimes.llama_cpp.library import library
 from pennyweight.runtimes.llama_cpp.model import Model
+from pennyweight.runtimes.llama_cpp.shared_object import library
 
 _GPU_TYPES = (1, 2)
 """`ggml_backend_dev_type`: GPU, integrated GPU."""

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from pennyweight.core.errors import BadRequest
 from pennyweight.runtimes.llama_cpp.context import Context
 from pennyweight.runtimes.llama_cpp.generate import Sampling
-from pennyweight.runtimes.llama_cpp.library import clear_log, library, why
 from pennyweight.runtimes.llama_cpp.model import Model
+from pennyweight.runtimes.llama_cpp.shared_object import clear_log, library, why
 
 _CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
 """`llama_token_data`."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pennyweight.core.errors import BadRequest, DoesNotFit, UnknownName, UnsupportedModel
 from pennyweight.core.units import show_bytes
-from pennyweight.runtimes.llama_cpp.library import library
 from pennyweight.runtimes.llama_cpp.model import Model
+from pennyweight.runtimes.llama_cpp.shared_object import library
 from pennyweight.runtimes.llama_cpp.structs import CACHE_TYPES, CELL_BYTES, MAX_SEQUENCES, QUANTIZED_CACHE_BLOCK
 
 MOST_THREADS = 512
